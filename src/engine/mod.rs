@@ -1,0 +1,258 @@
+//! What computes: the [`Engine`] trait, its implementations, and the choice between them.
+//!
+//! [`forest`] is ours and the default; the library engines serve what forest refuses and are the
+//! oracle that a revision can be verified against.
+
+pub mod forest;
+pub mod lightgbm;
+pub mod onnx;
+pub mod xgboost;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::forest::ParseError;
+pub use crate::forest::{FeatureKind, Unknown};
+use crate::tensor::{DType, Element, Rows};
+
+/// A loaded model that answers rows.
+///
+/// Synchronous and shared by all threads. Two calls with the same row give the same bits, alone or
+/// in a batch with any other rows, at the same time or one after the other.
+pub trait Engine: Send + Sync + fmt::Debug {
+    /// What the model takes and gives. Never changes.
+    fn outline(&self) -> &Outline;
+
+    /// Writes what the model says of each row.
+    ///
+    /// `rows` is `[n, outline.features.len()]` with `outline.element` as its type; `out` is
+    /// `[n, outline.width()]`, row-major, where [`Output::offset`] says which columns belong to
+    /// which output. 32-bit results are widened without loss. On an error `out` is unspecified.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when the library fails, or when rows or `out` have another shape or
+    /// type than the outline says.
+    fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError>;
+
+    /// Bytes that the model holds in memory, roughly.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// What a model takes and gives, as its file describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outline {
+    /// Which engine computes: `forest`, `xgboost`, `lightgbm` or `onnxruntime`.
+    pub engine: &'static str,
+    pub format: Format,
+    /// The type of row values.
+    pub element: Element,
+    /// One per row value, in row order.
+    pub features: Vec<Feature>,
+    /// The outputs, in the order that metadata lists them. Their columns do not overlap and fill
+    /// `0..width()`.
+    pub outputs: Vec<Output>,
+    /// The objective as the file writes it; empty when it has none.
+    pub objective: String,
+    /// The number of trees, where the model is an ensemble of them.
+    pub trees: Option<usize>,
+    /// The library's version that wrote the file, where it says so.
+    pub library_version: Option<String>,
+    /// Why forest did not take the model, when a library engine computes.
+    pub refused_by_forest: Option<String>,
+}
+
+pub use crate::forest::Feature;
+
+/// One output of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Its name, e.g. `predict`.
+    pub name: String,
+    /// The datatype that clients see.
+    pub dtype: DType,
+    /// `None`: one value per row, shape `[n]`. `Some(k)`: shape `[n, k]`.
+    pub columns: Option<usize>,
+    /// Its first column in a row of results.
+    pub offset: usize,
+    /// For `BYTES`: the strings that the values (indices) stand for. For class scores: the class of
+    /// each column. Empty when neither.
+    pub labels: Vec<String>,
+    /// Whether a request that names no outputs gets this one.
+    pub default: bool,
+}
+
+/// The formats of model files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    XgboostJson,
+    XgboostUbjson,
+    LightgbmText,
+    Onnx,
+}
+
+/// A model file in memory.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    pub format: Format,
+    /// Where it was read, for messages and for libraries that want a path.
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+/// Where the optional native libraries lie, as `scripts/native.sh` lays them out. A library is
+/// opened on first use and stays open.
+#[derive(Clone, Debug)]
+pub struct Libraries {
+    pub dir: PathBuf,
+}
+
+/// Which engine is to compute a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// Forest where it can, else the format's library.
+    #[default]
+    Auto,
+    /// Forest, or an error.
+    Forest,
+    /// The format's library, or an error.
+    Library,
+}
+
+/// Why a model cannot be loaded or cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The model's file is broken.
+    #[error("{0}")]
+    Malformed(String),
+    /// No engine that is present can serve the model.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The engine that the model needs is missing from this binary or this machine.
+    #[error("engine unavailable: {0}")]
+    Unavailable(String),
+    /// The engine failed on a call.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Outline {
+    /// Values per row of results: all outputs' columns.
+    pub fn width(&self) -> usize {
+        self.outputs
+            .iter()
+            .map(|output| output.offset + output.len())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl Output {
+    /// Its number of columns.
+    pub fn len(&self) -> usize {
+        self.columns.unwrap_or(1)
+    }
+
+    /// Whether it has no columns.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Format {
+    /// The platform string of the Open Inference Protocol's model metadata.
+    pub fn platform(self) -> &'static str {
+        match self {
+            Format::XgboostJson => "xgboost_json",
+            Format::XgboostUbjson => "xgboost_ubj",
+            Format::LightgbmText => "lightgbm_text",
+            Format::Onnx => "onnx",
+        }
+    }
+
+    /// The library whose format this is.
+    pub fn library(self) -> &'static str {
+        match self {
+            Format::XgboostJson | Format::XgboostUbjson => "xgboost",
+            Format::LightgbmText => "lightgbm",
+            Format::Onnx => "onnxruntime",
+        }
+    }
+}
+
+/// Loads a model file into the engine that `choice` asks for.
+///
+/// # Errors
+/// The reason of forest and, where `choice` lets a library try, of the library.
+pub fn load(
+    file: &ModelFile,
+    choice: Choice,
+    libraries: &Libraries,
+) -> Result<Box<dyn Engine>, EngineError> {
+    if choice == Choice::Library {
+        return load_library(file, libraries, None);
+    }
+    match forest::load(file) {
+        Ok(engine) => Ok(Box::new(engine)),
+        Err(ParseError::Malformed(reason)) => Err(EngineError::Malformed(reason)),
+        Err(ParseError::Unsupported(reason)) if choice == Choice::Forest => {
+            Err(EngineError::Unsupported(reason))
+        }
+        Err(ParseError::Unsupported(reason)) => load_library(file, libraries, Some(reason)),
+    }
+}
+
+/// Loads a model file into its format's library. `refused_by_forest` goes into the outline, and
+/// into the error when the library is missing.
+///
+/// # Errors
+/// [`EngineError::Unavailable`] when the library is missing, else what the library says.
+pub fn load_library(
+    file: &ModelFile,
+    libraries: &Libraries,
+    refused_by_forest: Option<String>,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let loaded = match file.format {
+        Format::XgboostJson | Format::XgboostUbjson => {
+            xgboost::load(file, libraries, refused_by_forest.clone())
+        }
+        Format::LightgbmText => lightgbm::load(file, refused_by_forest.clone()),
+        Format::Onnx => onnx::load(file, libraries, refused_by_forest.clone()),
+    };
+    match (loaded, refused_by_forest) {
+        (Err(EngineError::Unavailable(missing)), Some(refused)) => Err(EngineError::Unavailable(
+            format!("{missing}; it is needed because forest does not serve this model: {refused}"),
+        )),
+        (loaded, _) => loaded,
+    }
+}
+
+/// The engines of this binary and whether each can be used here: name, and version or reason.
+pub fn available(libraries: &Libraries) -> Vec<(&'static str, Result<String, String>)> {
+    vec![
+        ("forest", Ok(env!("CARGO_PKG_VERSION").to_string())),
+        ("xgboost", xgboost::version(libraries)),
+        ("lightgbm", lightgbm::version()),
+        ("onnxruntime", onnx::version(libraries)),
+    ]
+}
+
+/// The first lines of every engine's `predict`: rows and results have the outline's shape and type.
+fn check_shape(outline: &Outline, rows: &Rows, out: &[f64]) -> Result<(), EngineError> {
+    if rows.width() != outline.features.len() || rows.element() != outline.element {
+        return Err(EngineError::Failed(format!(
+            "expected rows of {} {} values, got {} {}",
+            outline.features.len(),
+            outline.element.dtype(),
+            rows.width(),
+            rows.element().dtype()
+        )));
+    }
+    if out.len() != rows.len() * outline.width() {
+        return Err(EngineError::Failed(format!(
+            "expected room for {} results, got {}",
+            rows.len() * outline.width(),
+            out.len()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Hedgerow: a low-latency HTTP and gRPC server for gradient-boosted trees.
+//!
+//! ARCHITECTURE.md has the map; the modules below are listed by layer, and a module imports only
+//! what stands above it.
+
+// Layer 0: pure.
+pub mod forest;
+pub mod tensor;
+// Layer 1.
+pub mod engine;
