@@ -8,3 +8,4 @@ pub mod forest;
 pub mod tensor;
 // Layer 1.
 pub mod engine;
+pub mod model;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::forest::ParseError;
-pub use crate::forest::{FeatureKind, Unknown};
+pub use crate::forest::{Category, Feature, FeatureKind, Unknown};
 use crate::tensor::{DType, Element, Rows};
 
 /// A loaded model that answers rows.
@@ -60,8 +60,6 @@ pub struct Outline {
     /// Why forest did not take the model, when a library engine computes.
     pub refused_by_forest: Option<String>,
 }
-
-pub use crate::forest::Feature;
 
 /// One output of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +153,62 @@ impl Output {
     /// Whether it has no columns.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl FeatureKind {
+    /// The value that an engine reads for a client's number. For a categorical feature whose
+    /// categories are numbers, that is the category's code; else the number itself.
+    ///
+    /// # Errors
+    /// When the library refuses a category that is not in the list.
+    pub fn value_of_number(&self, number: f64) -> Result<f64, UnknownCategory> {
+        match self {
+            FeatureKind::Category {
+                categories,
+                unknown,
+            } if matches!(categories.first(), Some(Category::Number(_))) && !number.is_nan() => {
+                code_of(categories, *unknown, |category| {
+                    *category == Category::Number(number)
+                })
+            }
+            _ => Ok(number),
+        }
+    }
+
+    /// The value that an engine reads for a client's text: the code of the category with this name.
+    ///
+    /// # Errors
+    /// When the feature has no names, or the library refuses a category that is not in the list.
+    pub fn value_of_text(&self, text: &str) -> Result<f64, UnknownCategory> {
+        match self {
+            FeatureKind::Category {
+                categories,
+                unknown,
+            } if !categories.is_empty() => code_of(
+                categories,
+                *unknown,
+                |category| matches!(category, Category::Text(name) if name == text),
+            ),
+            _ => Err(UnknownCategory),
+        }
+    }
+}
+
+/// A category that the model does not know and does not take as missing, or a text where no
+/// category has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCategory;
+
+fn code_of(
+    categories: &[Category],
+    unknown: Unknown,
+    is_it: impl Fn(&Category) -> bool,
+) -> Result<f64, UnknownCategory> {
+    match (categories.iter().position(is_it), unknown) {
+        (Some(code), _) => Ok(code as f64),
+        (None, Unknown::Missing) => Ok(f64::NAN),
+        (None, Unknown::Refused) => Err(UnknownCategory),
     }
 }
 

@@ -161,7 +161,7 @@ pub struct Parsed {
 }
 
 /// A feature as the model's file describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Feature {
     /// `None` when the file has no names.
     pub name: Option<String>,
@@ -169,19 +169,28 @@ pub struct Feature {
 }
 
 /// What a feature's values are.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub enum FeatureKind {
     #[default]
     Number,
-    /// Category codes, and where the file has them the names: a name's code is its index.
+    /// Category codes, and where the file has them the categories that they stand for: a
+    /// category's code is its index.
     Category {
-        names: Vec<String>,
-        /// What the library does with a name that is not in the list.
+        /// Empty when the file knows codes only: then a client's numbers are the codes.
+        categories: Vec<Category>,
+        /// What the library does with a category that is not in the list.
         unknown: Unknown,
     },
 }
 
-/// What the library does with a category's name that it was not trained on.
+/// A category as the training data wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Category {
+    Text(String),
+    Number(f64),
+}
+
+/// What the library does with a category that it was not trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Unknown {
     /// It is read as missing (LightGBM with pandas).
