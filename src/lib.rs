@@ -9,3 +9,11 @@ pub mod tensor;
 // Layer 1.
 pub mod engine;
 pub mod model;
+// Layer 2.
+pub mod error;
+pub mod serve;
+pub mod telemetry;
+// Layer 3.
+pub mod source;
+// Layer 4.
+pub mod api;

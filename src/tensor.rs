@@ -42,8 +42,16 @@ pub struct Tensor {
 pub enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
-    /// Text (datatype `BYTES`); `None` is a missing value.
-    Text(Vec<Option<String>>),
+    /// Where text is among them: `BYTES` tensors, and rows that mix numbers and category names.
+    Cells(Vec<Cell>),
+}
+
+/// One value of a client's row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// NaN is a missing value.
+    Number(f64),
+    Text(String),
 }
 
 /// What an engine computes on: the element type of its rows.
@@ -149,7 +157,7 @@ impl Values {
         match self {
             Values::F32(values) => values.len(),
             Values::F64(values) => values.len(),
-            Values::Text(values) => values.len(),
+            Values::Cells(values) => values.len(),
         }
     }
 

@@ -128,8 +128,10 @@ impl Golden {
             Cell::Text(text) => special(text).is_none_or(|expected| expected != got),
             Cell::Missing(()) => !got.is_nan(),
             Cell::Number(expected) if self.tolerance == 0.0 => expected.to_bits() != got.to_bits(),
-            // Written so that a NaN differs.
-            Cell::Number(expected) => !((expected - got).abs() <= self.tolerance),
+            Cell::Number(expected) => {
+                let difference = (expected - got).abs();
+                difference.is_nan() || difference > self.tolerance
+            }
         };
         let same = expected.len() == got.len()
             && !expected

@@ -1,0 +1,222 @@
+//! One loaded model, immutable: engine, signature, digest, measured cost. [`prepare`] makes it of
+//! an artifact: parse, check golden rows, compare with the library when asked to, measure.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::artifact::Artifact;
+use super::signature::Signature;
+use super::usage::Usage;
+use crate::engine::{self, Choice, Engine, EngineError, Libraries, Outline};
+use crate::tensor::{Element, Rows};
+
+/// One loaded model. Never changes; dropped when the last request that uses it ends.
+#[derive(Debug)]
+pub struct Revision {
+    /// The name of its slot.
+    pub slot: String,
+    /// The name of its folder.
+    pub id: u64,
+    /// Unique in this process: a folder loaded twice gives two revisions.
+    pub uid: u64,
+    pub engine: Box<dyn Engine>,
+    pub signature: Signature,
+    /// SHA-256 of its files, hex.
+    pub digest: String,
+    pub cost: Cost,
+    /// Golden rows that were compared when it was prepared.
+    pub golden_rows: usize,
+    /// Random and golden rows that were compared with the library; 0 when that was not asked for.
+    pub verified_rows: usize,
+    pub prepared_at: SystemTime,
+    pub usage: Usage,
+}
+
+/// What a prediction costs, measured on this machine when the revision was prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// A call with one row.
+    pub row_ns: u64,
+    /// Each row of a call with 64 rows.
+    pub batch_row_ns: u64,
+}
+
+/// How revisions are prepared.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub engine: Choice,
+    /// Compare with the format's library on golden and random rows, and refuse what differs.
+    pub verify: bool,
+    /// Limit of a revision's files together, in bytes.
+    pub bytes_max: u64,
+    pub libraries: Libraries,
+}
+
+/// Rows of the timed batch.
+const BATCH: usize = 64;
+/// Random rows that a revision is compared with its library on.
+const VERIFY_ROWS: usize = 256;
+/// Time given to each of the two measurements.
+const MEASURE: Duration = Duration::from_millis(5);
+
+impl Revision {
+    /// What its engine takes and gives.
+    pub fn outline(&self) -> &Outline {
+        self.engine.outline()
+    }
+}
+
+impl Cost {
+    /// The expected time of a call with this many rows, in nanoseconds.
+    pub fn of(&self, rows: usize) -> u64 {
+        let more = (rows as u64).saturating_sub(1);
+        self.row_ns
+            .saturating_add(self.batch_row_ns.saturating_mul(more))
+    }
+}
+
+/// Loads an artifact. Takes milliseconds to seconds and blocks: not for serving threads.
+///
+/// # Errors
+/// The reason why the revision must not serve, for people.
+pub fn prepare(
+    slot: &str,
+    id: u64,
+    artifact: Artifact,
+    settings: &Settings,
+) -> Result<Revision, String> {
+    static UID: AtomicU64 = AtomicU64::new(1);
+    let engine = engine::load(&artifact.model, settings.engine, &settings.libraries)
+        .map_err(|error| error.to_string())?;
+    let declared = match (&artifact.declared, &artifact.mlflow) {
+        (Some(declared), _) => Some(declared.clone()),
+        (None, Some(mlflow)) => mlflow.declared(engine.outline()),
+        (None, None) => None,
+    };
+    let signature = Signature::new(engine.outline(), declared.as_ref()).map_err(|error| error.0)?;
+    let golden_rows = match &artifact.golden {
+        Some(golden) => golden.verify(engine.as_ref())?,
+        None => 0,
+    };
+    if let Some(mlflow) = &artifact.mlflow {
+        mlflow.smoke_test(&signature, engine.as_ref())?;
+    }
+    let verified_rows = if settings.verify {
+        verify(&artifact, engine.as_ref(), settings)?
+    } else {
+        0
+    };
+    let cost = measure(engine.as_ref()).map_err(|error| format!("warm-up: {error}"))?;
+    Ok(Revision {
+        slot: slot.to_string(),
+        id,
+        uid: UID.fetch_add(1, Ordering::Relaxed),
+        engine,
+        signature,
+        digest: artifact.digest,
+        cost,
+        golden_rows,
+        verified_rows,
+        prepared_at: SystemTime::now(),
+        usage: Usage::default(),
+    })
+}
+
+/// Compares a forest with its format's library, on random and golden rows.
+fn verify(artifact: &Artifact, engine: &dyn Engine, settings: &Settings) -> Result<usize, String> {
+    if engine.outline().engine != "forest" {
+        return Ok(0);
+    }
+    let library = engine::load_library(&artifact.model, &settings.libraries, None)
+        .map_err(|error| format!("verify: {error}"))?;
+    let (ours, theirs) = (engine.outline(), library.outline());
+    let mut rows = random_rows(ours.features.len(), VERIFY_ROWS, ours.element)
+        .ok_or("verify: the model has no features")?;
+    if let Some(golden) = &artifact.golden {
+        rows.append(&golden.rows(engine)?);
+    }
+    let mut got = vec![0.0; rows.len() * ours.width()];
+    let mut expected = vec![0.0; rows.len() * theirs.width()];
+    let failed = |error: EngineError| format!("verify: {error}");
+    engine.predict(&rows, &mut got).map_err(failed)?;
+    library.predict(&rows, &mut expected).map_err(failed)?;
+    // ONNX Runtime may add in another order; XGBoost and LightGBM must agree to the last bit.
+    let exact = theirs.engine != "onnxruntime";
+    for output in &theirs.outputs {
+        let Some(mine) = ours.outputs.iter().find(|mine| mine.name == output.name) else {
+            continue;
+        };
+        for row in 0..rows.len() {
+            let a = &got[row * ours.width() + mine.offset..][..mine.len()];
+            let b = &expected[row * theirs.width() + output.offset..][..output.len()];
+            if !agree(a, b, exact) {
+                return Err(format!(
+                    "verify: output \"{}\", row {row}: forest gives {a:?}, {} gives {b:?}",
+                    output.name, theirs.engine
+                ));
+            }
+        }
+    }
+    Ok(rows.len())
+}
+
+fn agree(a: &[f64], b: &[f64], exact: bool) -> bool {
+    let close = |a: f64, b: f64| {
+        a.to_bits() == b.to_bits()
+            || (a.is_nan() && b.is_nan())
+            || (!exact && (a - b).abs() <= 1e-5 * b.abs().max(1.0))
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(*a, *b))
+}
+
+/// Rows of values from -4 to 4, small whole numbers and missing values, the same for every call.
+fn random_rows(width: usize, count: usize, element: Element) -> Option<Rows> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let values = (0..width * count)
+        .map(|_| {
+            let unit = (next() >> 11) as f64 / (1_u64 << 53) as f64;
+            match next() % 8 {
+                0 => f64::NAN,
+                1 | 2 => (unit * 12.0).floor(),
+                _ => unit * 8.0 - 4.0,
+            }
+        })
+        .collect();
+    Rows::from_f64(values, width, element)
+}
+
+/// The cost of one row and of a batch: the fastest of repeated calls, after one to warm up.
+fn measure(engine: &dyn Engine) -> Result<Cost, EngineError> {
+    let outline = engine.outline();
+    let batch = random_rows(outline.features.len(), BATCH, outline.element)
+        .ok_or_else(|| EngineError::Failed("the model has no features".to_string()))?;
+    let row = batch.select(&[0]);
+    let row_ns = fastest(engine, &row)?;
+    let batch_ns = fastest(engine, &batch)?;
+    Ok(Cost {
+        row_ns,
+        batch_row_ns: batch_ns.div_ceil(BATCH as u64),
+    })
+}
+
+fn fastest(engine: &dyn Engine, rows: &Rows) -> Result<u64, EngineError> {
+    let mut out = vec![0.0; rows.len() * engine.outline().width()];
+    engine.predict(rows, &mut out)?;
+    let end = Instant::now() + MEASURE;
+    let mut best = u64::MAX;
+    loop {
+        let start = Instant::now();
+        engine.predict(rows, &mut out)?;
+        let elapsed = start.elapsed();
+        best = best.min(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        if start + elapsed >= end {
+            return Ok(best.max(1));
+        }
+    }
+}

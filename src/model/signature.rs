@@ -1,0 +1,408 @@
+//! A model's contract: named, typed, ordered features and outputs, and the check that turns a
+//! client's tensors into rows. Names are checked and reordered, never ignored.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::engine::{Category, Feature, FeatureKind, Outline, Output, Unknown};
+use crate::tensor::{Cell, DType, Element, Rows, Tensor, Values};
+
+/// What a model takes and gives.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The name of the one tensor that holds all features.
+    pub input: String,
+    /// The type of row values.
+    pub element: Element,
+    /// In row order.
+    pub columns: Vec<Column>,
+    pub outputs: Vec<Output>,
+    index: HashMap<String, usize>,
+}
+
+/// One feature.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    pub kind: FeatureKind,
+    /// Category names to codes; empty unless the categories are texts.
+    texts: HashMap<String, f64>,
+    /// Category numbers (their bits) to codes; empty unless the categories are numbers.
+    numbers: HashMap<u64, f64>,
+}
+
+/// The contents of a `signature.json`, every key optional: what the model's file does not say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declared {
+    /// The name of the one tensor that holds all features. Default `input`.
+    pub input: Option<String>,
+    /// All features in row order.
+    pub features: Option<Vec<DeclaredFeature>>,
+    /// The names of the classes, in the order of the prediction's columns.
+    pub labels: Option<Vec<String>>,
+    /// New names for outputs, by the model's own name.
+    #[serde(default)]
+    pub outputs: HashMap<String, String>,
+}
+
+/// A feature in `signature.json`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredFeature {
+    pub name: String,
+    /// `number` or `category`.
+    #[serde(rename = "type", default)]
+    pub kind: DeclaredKind,
+    /// For a category: its names, code 0 first.
+    #[serde(default)]
+    pub categories: Vec<String>,
+}
+
+/// A feature's type in `signature.json`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DeclaredKind {
+    #[default]
+    Number,
+    Category,
+}
+
+/// Why a request or a `signature.json` does not fit a model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mismatch(pub String);
+
+impl Signature {
+    /// The signature of a model with this outline and, where there is one, `signature.json`.
+    ///
+    /// # Errors
+    /// When the two contradict each other, or names repeat.
+    pub fn new(outline: &Outline, declared: Option<&Declared>) -> Result<Signature, Mismatch> {
+        let declared = declared.cloned().unwrap_or_default();
+        let columns = columns(&outline.features, declared.features.as_deref())?;
+        let mut index = HashMap::with_capacity(columns.len());
+        for (position, column) in columns.iter().enumerate() {
+            if index.insert(column.name.clone(), position).is_some() {
+                return mismatch(format!("feature \"{}\" appears twice", column.name));
+            }
+        }
+        Ok(Signature {
+            input: declared
+                .input
+                .clone()
+                .unwrap_or_else(|| "input".to_string()),
+            element: outline.element,
+            columns,
+            outputs: outputs(&outline.outputs, &declared)?,
+            index,
+        })
+    }
+
+    /// Values per row of results: all outputs' columns.
+    pub fn result_width(&self) -> usize {
+        self.outputs.iter().map(Output::len).sum()
+    }
+
+    /// Turns a request's tensors into rows: either one tensor `[n, features]` (also `[features]`
+    /// for one row) that is unnamed or named as [`Signature::input`], or one tensor `[n]` or
+    /// `[n, 1]` per feature, in any order.
+    ///
+    /// # Errors
+    /// Names the tensor or feature, the row, and what was expected.
+    pub fn check(&self, mut tensors: Vec<Tensor>) -> Result<Rows, Mismatch> {
+        if tensors.is_empty() {
+            return mismatch(format!("no inputs; expected {}", self.expected()));
+        }
+        if tensors.len() == 1
+            && (tensors[0].name.is_empty() || tensors[0].name == self.input)
+            && let Some(tensor) = tensors.pop()
+        {
+            return self.matrix(tensor);
+        }
+        if tensors.len() == 1 && !self.index.contains_key(&tensors[0].name) {
+            return mismatch(format!(
+                "input \"{}\" is not an input of this model; expected {}",
+                tensors[0].name,
+                self.expected()
+            ));
+        }
+        self.by_feature(&tensors)
+    }
+
+    fn expected(&self) -> String {
+        format!(
+            "one tensor \"{}\" of shape [n, {}], or one tensor per feature",
+            self.input,
+            self.columns.len()
+        )
+    }
+
+    fn matrix(&self, tensor: Tensor) -> Result<Rows, Mismatch> {
+        let width = self.columns.len();
+        let fits = match tensor.shape.as_slice() {
+            [_, columns] => *columns == width,
+            [values] => *values == width || width == 1,
+            _ => false,
+        };
+        if !fits {
+            return mismatch(format!(
+                "input \"{}\": expected shape [n, {width}], got {:?}",
+                self.input, tensor.shape
+            ));
+        }
+        let plain = self.columns.iter().all(|column| column.numbers.is_empty());
+        let rows = match (tensor.values, self.element) {
+            (Values::F32(values), Element::F32) if plain => {
+                crate::tensor::Matrix::new(values, width).map(Rows::F32)
+            }
+            (Values::F64(values), Element::F64) if plain => {
+                crate::tensor::Matrix::new(values, width).map(Rows::F64)
+            }
+            (values, element) => {
+                let mut row_values = Vec::with_capacity(values.len());
+                for position in 0..values.len() {
+                    let column = &self.columns[position % width];
+                    row_values.push(column.value(&values, position, position / width, element)?);
+                }
+                Rows::from_f64(row_values, width, element)
+            }
+        };
+        rows.ok_or_else(|| Mismatch(format!("input \"{}\": shape and data disagree", self.input)))
+    }
+
+    fn by_feature(&self, tensors: &[Tensor]) -> Result<Rows, Mismatch> {
+        let width = self.columns.len();
+        let mut sources: Vec<Option<&Tensor>> = vec![None; width];
+        for tensor in tensors {
+            let Some(&position) = self.index.get(&tensor.name) else {
+                return mismatch(format!(
+                    "feature \"{}\" is not a feature of this model",
+                    tensor.name
+                ));
+            };
+            if sources[position].replace(tensor).is_some() {
+                return mismatch(format!("feature \"{}\" is given twice", tensor.name));
+            }
+        }
+        let count = tensors.first().map_or(0, |tensor| tensor.values.len());
+        let mut values = vec![0.0; count * width];
+        for (position, (source, column)) in sources.iter().zip(&self.columns).enumerate() {
+            let Some(tensor) = source else {
+                return mismatch(format!("feature \"{}\" is missing", column.name));
+            };
+            if !matches!(tensor.shape.as_slice(), [n] | [n, 1] if *n == count) {
+                return mismatch(format!(
+                    "feature \"{}\": expected shape [{count}] or [{count}, 1], got {:?}",
+                    column.name, tensor.shape
+                ));
+            }
+            for row in 0..count {
+                values[row * width + position] =
+                    column.value(&tensor.values, row, row, self.element)?;
+            }
+        }
+        Rows::from_f64(values, width, self.element)
+            .ok_or_else(|| Mismatch("no features".to_string()))
+    }
+}
+
+impl Column {
+    fn new(name: String, kind: FeatureKind) -> Column {
+        let mut texts = HashMap::new();
+        let mut numbers = HashMap::new();
+        if let FeatureKind::Category { categories, .. } = &kind {
+            for (code, category) in categories.iter().enumerate() {
+                match category {
+                    Category::Text(text) => texts.insert(text.clone(), code as f64),
+                    // Adding zero makes one bit pattern of both zeros.
+                    Category::Number(number) => {
+                        numbers.insert((number + 0.0).to_bits(), code as f64)
+                    }
+                };
+            }
+        }
+        Column {
+            name,
+            kind,
+            texts,
+            numbers,
+        }
+    }
+
+    /// The value at `position`, which is row `row` of the request, as an engine reads it.
+    fn value(
+        &self,
+        values: &Values,
+        position: usize,
+        row: usize,
+        element: Element,
+    ) -> Result<f64, Mismatch> {
+        let number = match values {
+            Values::F32(values) => f64::from(values[position]),
+            Values::F64(values) => values[position],
+            Values::Cells(cells) => match &cells[position] {
+                Cell::Number(number) => *number,
+                Cell::Text(text) => return self.text(text, row),
+            },
+        };
+        if number.is_nan() {
+            return Ok(number);
+        }
+        if !self.numbers.is_empty() {
+            return match self.numbers.get(&(number + 0.0).to_bits()) {
+                Some(code) => Ok(*code),
+                None => self.unknown(row),
+            };
+        }
+        if element == Element::F32 && number.is_finite() && (number as f32).is_infinite() {
+            return mismatch(format!(
+                "feature \"{}\", row {row}: the number does not fit a 32-bit float",
+                self.name
+            ));
+        }
+        Ok(number)
+    }
+
+    fn text(&self, text: &str, row: usize) -> Result<f64, Mismatch> {
+        if !self.texts.is_empty() {
+            return match self.texts.get(text) {
+                Some(code) => Ok(*code),
+                None => self.unknown(row),
+            };
+        }
+        match text {
+            "NaN" => Ok(f64::NAN),
+            "Infinity" => Ok(f64::INFINITY),
+            "-Infinity" => Ok(f64::NEG_INFINITY),
+            _ => mismatch(format!(
+                "feature \"{}\", row {row}: expected a number, got a string",
+                self.name
+            )),
+        }
+    }
+
+    fn unknown(&self, row: usize) -> Result<f64, Mismatch> {
+        match &self.kind {
+            FeatureKind::Category {
+                unknown: Unknown::Missing,
+                ..
+            } => Ok(f64::NAN),
+            _ => mismatch(format!(
+                "feature \"{}\", row {row}: the category is not one of the {} that the model knows",
+                self.name,
+                self.texts.len() + self.numbers.len()
+            )),
+        }
+    }
+}
+
+/// Names come from the model's file, else from `signature.json`, else they are `f0`, `f1`, …
+fn columns(
+    features: &[Feature],
+    declared: Option<&[DeclaredFeature]>,
+) -> Result<Vec<Column>, Mismatch> {
+    if let Some(declared) = declared
+        && declared.len() != features.len()
+    {
+        return mismatch(format!(
+            "signature.json lists {} features, the model has {}",
+            declared.len(),
+            features.len()
+        ));
+    }
+    let mut columns = Vec::with_capacity(features.len());
+    for (position, feature) in features.iter().enumerate() {
+        let Some(declared) = declared.map(|all| &all[position]) else {
+            let name = feature
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("f{position}"));
+            columns.push(Column::new(name, feature.kind.clone()));
+            continue;
+        };
+        if let Some(name) = feature.name.as_ref().filter(|name| **name != declared.name) {
+            return mismatch(format!(
+                "signature.json: feature {position} is \"{}\", but the model calls it \"{name}\"",
+                declared.name
+            ));
+        }
+        columns.push(Column::new(
+            declared.name.clone(),
+            declared_kind(&feature.kind, declared)?,
+        ));
+    }
+    Ok(columns)
+}
+
+fn declared_kind(kind: &FeatureKind, declared: &DeclaredFeature) -> Result<FeatureKind, Mismatch> {
+    if declared.kind == DeclaredKind::Number && !declared.categories.is_empty() {
+        return mismatch(format!(
+            "signature.json: feature \"{}\" is a number, but lists categories",
+            declared.name
+        ));
+    }
+    let named: Vec<Category> = declared
+        .categories
+        .iter()
+        .cloned()
+        .map(Category::Text)
+        .collect();
+    match kind {
+        _ if named.is_empty() => Ok(kind.clone()),
+        FeatureKind::Category {
+            categories,
+            unknown,
+        } if categories.is_empty() || *categories == named => Ok(FeatureKind::Category {
+            categories: named,
+            unknown: *unknown,
+        }),
+        FeatureKind::Category { .. } => mismatch(format!(
+            "signature.json: feature \"{}\": the model's file lists other categories",
+            declared.name
+        )),
+        FeatureKind::Number => Ok(FeatureKind::Category {
+            categories: named,
+            unknown: Unknown::Refused,
+        }),
+    }
+}
+
+fn outputs(outputs: &[Output], declared: &Declared) -> Result<Vec<Output>, Mismatch> {
+    let mut named = outputs.to_vec();
+    for (from, to) in &declared.outputs {
+        let Some(output) = named.iter_mut().find(|output| output.name == *from) else {
+            return mismatch(format!(
+                "signature.json: the model has no output \"{from}\""
+            ));
+        };
+        output.name.clone_from(to);
+    }
+    let Some(labels) = &declared.labels else {
+        return Ok(named);
+    };
+    // The scores of classes: the first float output; one column stands for the second of two.
+    let scores = named.iter_mut().find(|output| {
+        output.default && output.dtype != DType::Int64 && output.dtype != DType::Bytes
+    });
+    let Some(scores) = scores else {
+        return mismatch("signature.json: labels are given, but the model has no class scores");
+    };
+    let classes = if scores.len() == 1 { 2 } else { scores.len() };
+    if labels.len() != classes {
+        return mismatch(format!(
+            "signature.json lists {} labels, the model has {classes} classes",
+            labels.len()
+        ));
+    }
+    scores.labels.clone_from(labels);
+    Ok(named)
+}
+
+fn mismatch<T>(reason: impl Into<String>) -> Result<T, Mismatch> {
+    Err(Mismatch(reason.into()))
+}
+
+#[cfg(test)]
+mod tests;

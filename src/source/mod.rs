@@ -1,0 +1,3 @@
+//! Where artifacts come from.
+
+pub mod dir;
