@@ -12,6 +12,7 @@ pub mod model;
 // Layer 2.
 pub mod error;
 pub mod serve;
+pub mod task;
 pub mod telemetry;
 // Layer 3.
 pub mod source;

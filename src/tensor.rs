@@ -252,6 +252,14 @@ impl Rows {
         }
     }
 
+    /// The rows `start..end`; `end` is at most [`Rows::len`].
+    pub fn slice(&self, start: usize, end: usize) -> Rows {
+        match self {
+            Rows::F32(matrix) => Rows::F32(matrix.slice(start, end)),
+            Rows::F64(matrix) => Rows::F64(matrix.slice(start, end)),
+        }
+    }
+
     /// Appends the rows of `other`. False, and nothing appended, when width or element differ.
     pub fn append(&mut self, other: &Rows) -> bool {
         match (self, other) {
@@ -269,6 +277,13 @@ impl Rows {
 }
 
 impl<T: Copy> Matrix<T> {
+    fn slice(&self, start: usize, end: usize) -> Matrix<T> {
+        Matrix {
+            values: self.values[start * self.width..end * self.width].to_vec(),
+            width: self.width,
+        }
+    }
+
     fn select(&self, indices: &[usize]) -> Matrix<T> {
         let mut values = Vec::with_capacity(indices.len() * self.width);
         for &index in indices {

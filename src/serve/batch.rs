@@ -1,4 +1,19 @@
 //! Rows to results: inline when that is cheap, else on compute threads, batched by rows.
+//!
+//! A batch holds rows of one revision only. Results are split by the rows that each caller gave, so
+//! no caller can get another's; when a batch of several callers fails, each is tried alone.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::error::{Code, Error};
+use crate::model::revision::Revision;
+use crate::model::usage::Dispatch;
+use crate::task::Supervisor;
+use crate::tensor::Rows;
 
 /// The compute threads and their queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +35,40 @@ pub struct Policy {
     pub inline_us_max: u64,
 }
 
+/// Runs rows through engines.
+#[derive(Debug)]
+pub struct Batcher {
+    queue: Arc<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    rows_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Rows of all jobs.
+    rows: usize,
+    closed: bool,
+}
+
+/// One caller's rows, or a part of them of at most `max_batch_rows`.
+#[derive(Debug)]
+struct Job {
+    revision: Arc<Revision>,
+    rows: Rows,
+    policy: Policy,
+    deadline: Option<Instant>,
+    queued: Instant,
+    reply: oneshot::Sender<Answer>,
+}
+
+type Answer = Result<Vec<f64>, Error>;
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -38,3 +87,275 @@ impl Default for Policy {
         }
     }
 }
+
+impl Batcher {
+    /// Starts the compute threads. They end when the batcher is dropped.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn start(settings: &Settings, supervisor: &Supervisor) -> std::io::Result<Batcher> {
+        let queue = Arc::new(Queue {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            rows_max: settings.queue_rows_max,
+        });
+        let threads = match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        for _ in 0..threads {
+            let queue = Arc::clone(&queue);
+            supervisor.thread("compute", move || {
+                while let Some((jobs, reason)) = queue.next_batch() {
+                    execute(jobs, reason);
+                }
+            })?;
+        }
+        Ok(Batcher { queue })
+    }
+
+    /// The results of `rows`, `[rows, revision.signature.result_width()]`.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] when the queue is full, [`Code::DeadlineExceeded`], and
+    /// [`Code::Internal`] when the engine fails.
+    pub async fn run(
+        &self,
+        revision: &Arc<Revision>,
+        rows: Rows,
+        policy: &Policy,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<f64>, Error> {
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(late());
+        }
+        if revision.cost.of(rows.len()) <= policy.inline_us_max.saturating_mul(1000) {
+            return compute(revision, &rows, Dispatch::Inline);
+        }
+        let replies = self.queue.push(revision, rows, policy, deadline)?;
+        let mut results = Vec::new();
+        for reply in replies {
+            let part = match deadline {
+                None => reply.await,
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), reply)
+                    .await
+                    .map_err(|_elapsed| late())?,
+            };
+            let part = part.map_err(|_dropped| Error::internal("the compute thread is gone"))??;
+            if results.is_empty() {
+                results = part;
+            } else {
+                results.extend_from_slice(&part);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Rows that wait for a compute thread.
+    pub fn queued_rows(&self) -> usize {
+        self.queue.lock().rows
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.wake.notify_all();
+    }
+}
+
+impl Queue {
+    /// Queues rows in parts of at most `max_batch_rows`, so that several threads may share them.
+    fn push(
+        &self,
+        revision: &Arc<Revision>,
+        rows: Rows,
+        policy: &Policy,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<oneshot::Receiver<Answer>>, Error> {
+        let count = rows.len();
+        let parts = split(rows, policy.max_batch_rows);
+        let mut replies = Vec::with_capacity(parts.len());
+        let queued = Instant::now();
+        let mut state = self.lock();
+        // A request above the limit passes when nothing else waits: admission limits its rows.
+        if state.rows > 0 && state.rows + count > self.rows_max {
+            return Err(Error::overloaded(format!(
+                "{} rows are waiting, the limit is batch.queue_rows_max = {}",
+                state.rows, self.rows_max
+            )));
+        }
+        state.rows += count;
+        for rows in parts {
+            let (reply, receiver) = oneshot::channel();
+            replies.push(receiver);
+            state.jobs.push_back(Job {
+                revision: Arc::clone(revision),
+                rows,
+                policy: policy.clone(),
+                deadline,
+                queued,
+                reply,
+            });
+        }
+        drop(state);
+        self.wake.notify_all();
+        Ok(replies)
+    }
+
+    /// The next batch: the oldest job and as many others of its revision as fit. `None` when the
+    /// queue is closed and empty.
+    fn next_batch(&self) -> Option<(Vec<Job>, Dispatch)> {
+        let mut state = self.lock();
+        let first = loop {
+            if let Some(job) = state.pop() {
+                break job;
+            }
+            if state.closed {
+                return None;
+            }
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        let rows_max = first.policy.max_batch_rows;
+        let until = first.queued + Duration::from_micros(first.policy.max_queue_delay_us);
+        let mut rows = first.rows.len();
+        let mut batch = vec![first];
+        loop {
+            state.gather(&mut batch, &mut rows, rows_max);
+            if rows >= rows_max {
+                return Some((batch, Dispatch::Full));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.closed {
+                let delayed = batch[0].policy.max_queue_delay_us > 0;
+                let reason = if delayed {
+                    Dispatch::Timer
+                } else {
+                    Dispatch::Idle
+                };
+                return Some((batch, reason));
+            }
+            (state, _) = self
+                .wake
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic stops the server; until then the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        self.rows -= job.rows.len();
+        Some(job)
+    }
+
+    /// Moves waiting jobs of the batch's revision into the batch, oldest first, while they fit.
+    fn gather(&mut self, batch: &mut Vec<Job>, rows: &mut usize, rows_max: usize) {
+        let uid = batch[0].revision.uid;
+        let mut index = 0;
+        while *rows < rows_max && index < self.jobs.len() {
+            let job = &self.jobs[index];
+            if job.revision.uid != uid || *rows + job.rows.len() > rows_max {
+                index += 1;
+                continue;
+            }
+            if let Some(job) = self.jobs.remove(index) {
+                self.rows -= job.rows.len();
+                *rows += job.rows.len();
+                batch.push(job);
+            }
+        }
+    }
+}
+
+/// Answers every job of a batch. Jobs whose caller is gone or whose deadline passed are not
+/// computed.
+fn execute(jobs: Vec<Job>, reason: Dispatch) {
+    let now = Instant::now();
+    let mut alive = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        if job.deadline.is_some_and(|deadline| deadline <= now) {
+            answer(job, Err(late()));
+        } else if !job.reply.is_closed() {
+            job.revision.usage.queue.record(now - job.queued);
+            alive.push(job);
+        }
+    }
+    let Some(first) = alive.first() else { return };
+    let revision = Arc::clone(&first.revision);
+    if alive.len() > 1
+        && let Some(rows) = merge(&alive)
+        && let Ok(results) = compute(&revision, &rows, reason)
+    {
+        let mut rest = results.as_slice();
+        for job in alive {
+            let (mine, others) = rest.split_at(job.rows.len() * revision.signature.result_width());
+            rest = others;
+            answer(job, Ok(mine.to_vec()));
+        }
+        return;
+    }
+    for job in alive {
+        let results = compute(&revision, &job.rows, reason);
+        answer(job, results);
+    }
+}
+
+fn answer(job: Job, results: Answer) {
+    // The caller may have gone meanwhile.
+    let _sent = job.reply.send(results);
+}
+
+fn merge(jobs: &[Job]) -> Option<Rows> {
+    let (first, others) = jobs.split_first()?;
+    let mut rows = first.rows.clone();
+    others
+        .iter()
+        .all(|job| rows.append(&job.rows))
+        .then_some(rows)
+}
+
+fn compute(revision: &Revision, rows: &Rows, reason: Dispatch) -> Result<Vec<f64>, Error> {
+    let start = Instant::now();
+    let mut results = vec![0.0; rows.len() * revision.signature.result_width()];
+    revision
+        .engine
+        .predict(rows, &mut results)
+        .map_err(|error| {
+            Error::internal(format!(
+                "model \"{}\", revision {}: {error}",
+                revision.slot, revision.id
+            ))
+        })?;
+    revision
+        .usage
+        .record_call(rows.len(), reason, start.elapsed());
+    Ok(results)
+}
+
+fn split(rows: Rows, rows_max: usize) -> Vec<Rows> {
+    let count = rows.len();
+    if count <= rows_max {
+        return vec![rows];
+    }
+    let starts = (0..count).step_by(rows_max);
+    starts
+        .map(|start| rows.slice(start, (start + rows_max).min(count)))
+        .collect()
+}
+
+pub(super) fn late() -> Error {
+    Error::new(Code::DeadlineExceeded, "the request's deadline passed")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! One prediction, a straight line: [`infer`].
+//! One prediction, a straight line: [`infer`]. Both protocols call it, so both count alike.
 
 pub mod admission;
 pub mod batch;
@@ -6,6 +6,21 @@ pub mod cache;
 pub mod request;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::error::{Code, Error};
+use crate::model::registry::Registry;
+use crate::model::revision::Revision;
+use crate::model::slot::{Slot, State};
+use crate::model::usage::{Outcome, Protocol, Usage};
+use crate::task::Supervisor;
+use crate::tensor::Rows;
+use admission::Admission;
+use batch::{Batcher, Policy};
+use cache::Cache;
+pub use request::{InferRequest, InferResponse};
 
 /// Settings of the serving path.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -22,4 +37,297 @@ pub struct Settings {
 pub struct SlotSettings {
     pub policy: batch::Policy,
     pub cache: cache::Settings,
+}
+
+/// What answers requests.
+#[derive(Debug)]
+pub struct Server {
+    pub registry: Registry,
+    pub admission: Admission,
+    pub batcher: Batcher,
+    /// Requests that ended before a revision was found.
+    pub unresolved: Usage,
+    lanes: BTreeMap<String, Lane>,
+    other: Lane,
+}
+
+/// How a slot's requests are worked on.
+#[derive(Debug)]
+struct Lane {
+    policy: Policy,
+    cache: Option<Cache>,
+}
+
+/// The rest of the line after the checks: who computes what, until when.
+struct Run<'a> {
+    batcher: &'a Batcher,
+    policy: &'a Policy,
+    revision: &'a Arc<Revision>,
+    deadline: Option<Instant>,
+}
+
+/// Measures a request. Dropped before [`Measured::finish`], the caller went away.
+struct Measured<'a> {
+    server: &'a Server,
+    protocol: Protocol,
+    received: Instant,
+    revision: Option<Arc<Revision>>,
+    finished: bool,
+}
+
+impl Server {
+    /// A server without models.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn start(settings: &Settings, supervisor: &Supervisor) -> std::io::Result<Server> {
+        let lane = |slot: &SlotSettings| Lane {
+            policy: slot.policy.clone(),
+            cache: Cache::new(&slot.cache),
+        };
+        let slots = settings.slots.iter();
+        Ok(Server {
+            registry: Registry::default(),
+            admission: Admission::new(settings.admission.clone()),
+            batcher: Batcher::start(&settings.batch, supervisor)?,
+            unresolved: Usage::default(),
+            lanes: slots
+                .map(|(name, slot)| (name.clone(), lane(slot)))
+                .collect(),
+            other: lane(&settings.slot),
+        })
+    }
+
+    /// The slot with this name.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`].
+    pub fn slot(&self, name: &str) -> Result<Arc<Slot>, Error> {
+        self.registry
+            .slot(name)
+            .ok_or_else(|| Error::new(Code::NotFound, format!("unknown model \"{}\"", short(name))))
+    }
+
+    /// The revision that answers requests for a slot: the one with `revision` as its id, or the one
+    /// that the roles assign.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] and [`Code::NotReady`].
+    pub fn revision(&self, slot: &str, revision: Option<u64>) -> Result<Arc<Revision>, Error> {
+        revision_of(&*self.slot(slot)?, revision)
+    }
+
+    /// The cache of each slot that has one of its own, and of all the others together under `None`.
+    pub fn caches(&self) -> impl Iterator<Item = (Option<&str>, &Cache)> {
+        let own = self
+            .lanes
+            .iter()
+            .map(|(name, lane)| (Some(name.as_str()), lane));
+        own.chain([(None, &self.other)])
+            .filter_map(|(name, lane)| Some((name, lane.cache.as_ref()?)))
+    }
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// With the code and message that the caller is to get; see [`Code`].
+pub async fn infer(server: &Server, request: InferRequest) -> Result<InferResponse, Error> {
+    let mut measured = Measured {
+        server,
+        protocol: request.protocol,
+        received: request.received,
+        revision: None,
+        finished: false,
+    };
+    let result = line(server, request, &mut measured).await;
+    measured.finish(&result);
+    result
+}
+
+async fn line(
+    server: &Server,
+    request: InferRequest,
+    measured: &mut Measured<'_>,
+) -> Result<InferResponse, Error> {
+    let decode = request.received.elapsed();
+    let slot = server.slot(&request.slot)?;
+    let _permit = server.admission.enter()?;
+    // The only read of live state: a swap from here on does not concern this request.
+    let revision = revision_of(&slot, request.revision)?;
+    measured.revision = Some(Arc::clone(&revision));
+    revision.usage.decode.record(decode);
+    let outputs = select_outputs(&revision, &request.outputs)?;
+    let rows = revision
+        .signature
+        .check(request.tensors)
+        .map_err(|mismatch| Error::invalid(mismatch.0))?;
+    let count = rows.len();
+    server.admission.check_rows(count)?;
+    let lane = server.lanes.get(&request.slot).unwrap_or(&server.other);
+    let run = Run {
+        batcher: &server.batcher,
+        policy: &lane.policy,
+        revision: &revision,
+        deadline: request.deadline,
+    };
+    let results = match &lane.cache {
+        None => run.compute(rows).await?,
+        Some(cache) => run.cached(cache, rows).await?,
+    };
+    revision.usage.record_answer(count);
+    Ok(InferResponse {
+        revision,
+        rows: count,
+        results,
+        outputs,
+    })
+}
+
+impl Run<'_> {
+    async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
+        self.batcher
+            .run(self.revision, rows, self.policy, self.deadline)
+            .await
+    }
+
+    /// Takes what the cache has, computes what nobody else computes, and waits for the rest.
+    async fn cached(&self, cache: &Cache, rows: Rows) -> Result<Vec<f64>, Error> {
+        let width = self.revision.signature.result_width();
+        let mut results = vec![0.0; rows.len() * width];
+        let mut put = |row: usize, result: &[f64]| {
+            results[row * width..(row + 1) * width].copy_from_slice(result);
+        };
+        let found = cache.lookup(self.revision.uid, &rows);
+        let (usage, hits) = (&self.revision.usage, found.hits.len() as u64);
+        usage.cache_hits.fetch_add(hits, Ordering::Relaxed);
+        usage
+            .cache_misses
+            .fetch_add(rows.len() as u64 - hits, Ordering::Relaxed);
+        for (row, result) in &found.hits {
+            put(*row, result);
+        }
+        if !found.claimed.is_empty() {
+            let computed = self.compute(rows.select(&found.claimed)).await?;
+            for (row, result) in found.claimed.iter().zip(computed.chunks_exact(width)) {
+                put(*row, result);
+            }
+            found.claim.finish(&computed, width);
+        }
+        let mut abandoned = Vec::new();
+        for (row, waiting) in found.joined {
+            match self.arrival(waiting).await? {
+                Some(result) => put(row, &result),
+                None => abandoned.push(row),
+            }
+        }
+        if !abandoned.is_empty() {
+            let computed = self.compute(rows.select(&abandoned)).await?;
+            for (row, result) in abandoned.iter().zip(computed.chunks_exact(width)) {
+                put(*row, result);
+            }
+        }
+        Ok(results)
+    }
+
+    /// The result that another caller computes; `None` when that one gave up.
+    async fn arrival(&self, mut waiting: cache::Waiting) -> Result<Option<Arc<[f64]>>, Error> {
+        let arrived = waiting.wait_for(Option::is_some);
+        let arrived = match self.deadline {
+            None => arrived.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), arrived)
+                .await
+                .map_err(|_elapsed| batch::late())?,
+        };
+        Ok(arrived.ok().and_then(|result| result.clone()))
+    }
+}
+
+fn revision_of(slot: &Slot, revision: Option<u64>) -> Result<Arc<Revision>, Error> {
+    let name = &slot.name;
+    let Some(roles) = slot.roles() else {
+        let reason = match slot.states().pop_last() {
+            None => "it has no revision".to_string(),
+            Some((id, State::Unavailable(reason))) => format!("revision {id}: {reason}"),
+            Some((id, _)) => format!("revision {id} is loading"),
+        };
+        return Err(Error::new(
+            Code::NotReady,
+            format!("model \"{name}\" is not loaded: {reason}"),
+        ));
+    };
+    match revision {
+        None => Ok(Arc::clone(roles.assign())),
+        Some(id) => roles.revision(id).cloned().ok_or_else(|| {
+            Error::new(
+                Code::NotFound,
+                format!("model \"{name}\" has no loaded revision {id}"),
+            )
+        }),
+    }
+}
+
+fn select_outputs(revision: &Revision, wanted: &[String]) -> Result<Vec<usize>, Error> {
+    let all = &revision.signature.outputs;
+    if wanted.is_empty() {
+        let default = all.iter().enumerate().filter(|(_, output)| output.default);
+        return Ok(default.map(|(index, _)| index).collect());
+    }
+    let mut outputs = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let Some(index) = all.iter().position(|output| output.name == *name) else {
+            let names: Vec<&str> = all.iter().map(|output| output.name.as_str()).collect();
+            return Err(Error::invalid(format!(
+                "output \"{}\" is not an output of this model; expected {}",
+                short(name),
+                names.join(", ")
+            )));
+        };
+        if outputs.contains(&index) {
+            return Err(Error::invalid(format!(
+                "output \"{name}\" is asked for twice"
+            )));
+        }
+        outputs.push(index);
+    }
+    Ok(outputs)
+}
+
+/// A client's name, cut to what an error message can hold.
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
+impl Measured<'_> {
+    fn finish(mut self, result: &Result<InferResponse, Error>) {
+        self.finished = true;
+        let outcome = match result {
+            Ok(_) => Outcome::Ok,
+            Err(error) => match error.code {
+                Code::DeadlineExceeded => Outcome::Deadline,
+                Code::Overloaded | Code::Draining => Outcome::Shed,
+                Code::Internal => Outcome::Failed,
+                _ => Outcome::Rejected,
+            },
+        };
+        self.record(outcome);
+    }
+
+    fn record(&self, outcome: Outcome) {
+        let usage = match &self.revision {
+            Some(revision) => &revision.usage,
+            None => &self.server.unresolved,
+        };
+        usage
+            .requests(self.protocol, outcome)
+            .record(self.received.elapsed());
+    }
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.record(Outcome::Cancelled);
+        }
+    }
 }

@@ -1,0 +1,140 @@
+//! The one place that spawns: named tasks and threads, told to stop by one token. A panic in any of
+//! them is logged and stops the server.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Owns all tasks. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Supervisor {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    failure: Arc<OnceLock<String>>,
+}
+
+/// Reports a panic when it is dropped by one.
+struct Guard {
+    name: &'static str,
+    supervisor: Supervisor,
+}
+
+impl Supervisor {
+    /// Runs a task on the current runtime. It should end soon after [`Supervisor::stopping`].
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let guard = self.guard(name);
+        self.tasks.spawn(async move {
+            let _guard = guard;
+            task.await;
+        });
+    }
+
+    /// Runs blocking work on the runtime's blocking threads and gives its result; `None` when it
+    /// panicked or the runtime is gone.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let guard = self.guard(name);
+        let task = self.tasks.spawn_blocking(move || {
+            let _guard = guard;
+            work()
+        });
+        task.await.ok()
+    }
+
+    /// Runs a thread of its own. It must end by itself once the server stops.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let guard = self.guard(name);
+        std::thread::Builder::new()
+            .name(name.to_string())
+            .spawn(move || {
+                let _guard = guard;
+                work();
+            })
+            .map(|_handle| ())
+    }
+
+    /// Asks everything to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves when everything was asked to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// The name of the first task that panicked.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Waits until all tasks have ended; false when that takes longer than `limit`.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+    }
+
+    fn guard(&self, name: &'static str) -> Guard {
+        Guard {
+            name,
+            supervisor: self.clone(),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        tracing::error!(task = self.name, "a task panicked; the server stops");
+        // Only the first one counts.
+        let _set = self.supervisor.failure.set(self.name.to_string());
+        self.supervisor.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_stops_everything_and_is_named() {
+        let supervisor = Supervisor::default();
+        supervisor.spawn("fine", {
+            let supervisor = supervisor.clone();
+            async move { supervisor.stopping().await }
+        });
+        supervisor.spawn("broken", async { panic!("on purpose") });
+        supervisor.stopping().await;
+        assert_eq!(supervisor.failure(), Some("broken"));
+        assert!(supervisor.drain(Duration::from_secs(10)).await);
+    }
+
+    #[tokio::test]
+    async fn blocking_work_gives_its_result() {
+        let supervisor = Supervisor::default();
+        assert_eq!(supervisor.blocking("sum", || 1 + 1).await, Some(2));
+        assert_eq!(supervisor.failure(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_at_its_limit() {
+        let supervisor = Supervisor::default();
+        supervisor.spawn("stuck", std::future::pending());
+        assert!(!supervisor.drain(Duration::from_secs(5)).await);
+    }
+}
