@@ -1,11 +1,16 @@
 //! Forest against XGBoost's own library, bit for bit: every XGBoost fixture and sample model, on
 //! random rows, missing values, infinities, denormals, and values on and one ulp beside every
 //! threshold.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what this module's helpers meet is a failed test"
+)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hedgerow::engine::{Choice, Engine, Format, Libraries, ModelFile, load};
+use hedgerow::engine::{Choice, Engine, EngineError, Format, Libraries, ModelFile, load};
 use hedgerow::forest::xgboost::{describe_json, describe_ubjson, parse_json, parse_ubjson};
 use hedgerow::forest::{FeatureKind, Parsed, Test, reference};
 use hedgerow::tensor::{Matrix, Rows};
@@ -234,6 +239,38 @@ fn what_forest_refuses_is_served_by_the_library() {
     for word in ["gblinear", "vector leaf"] {
         assert!(refused.iter().any(|reason| reason.contains(word)), "{word}");
     }
+}
+
+#[test]
+fn broken_files_are_refused_with_the_expected_words() {
+    let broken = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/broken");
+    let expected = std::fs::read(broken.join("expected.json")).unwrap();
+    let expected: BTreeMap<String, String> = serde_json::from_slice(&expected).unwrap();
+    let mut checked = 0;
+    for (name, words) in &expected {
+        let format = match name.rsplit_once('.').unwrap().1 {
+            "json" => Format::XgboostJson,
+            "ubj" => Format::XgboostUbjson,
+            _ => continue,
+        };
+        let path = broken.join(name);
+        let file = ModelFile {
+            format,
+            bytes: std::fs::read(&path).unwrap(),
+            path,
+        };
+        let error = load(&file, Choice::Forest, &libraries()).unwrap_err();
+        assert!(error.to_string().contains(words), "{name}: {error}");
+        // The library must not see what forest finds broken: it would follow any index.
+        if matches!(error, EngineError::Malformed(_)) {
+            assert_eq!(
+                load(&file, Choice::Library, &libraries()).err(),
+                Some(error)
+            );
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "checked {checked} only");
 }
 
 #[test]

@@ -237,9 +237,9 @@ impl Booster {
     /// What the library or `take` says.
     pub fn predict_in_place(
         &self,
+        kind: Kind,
         values: &[f32],
         width: usize,
-        kind: Kind,
         take: impl FnOnce(&[f32]) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let rows = values.len() / width.max(1);
@@ -273,9 +273,9 @@ impl Booster {
     /// What the library or `take` says.
     pub fn predict_matrix(
         &self,
+        kind: Kind,
         values: &[f32],
         width: usize,
-        kind: Kind,
         take: impl FnOnce(&[f32]) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let rows = values.len() / width.max(1);

@@ -17,15 +17,21 @@ use library::{Booster, Kind, Library};
 /// A booster of the library.
 #[derive(Debug)]
 struct XgboostEngine {
-    booster: Booster,
+    model: Model,
     outline: Outline,
-    path: Path,
     /// Columns of the prediction; the raw scores follow it.
     predicted: usize,
     bytes: usize,
 }
 
-/// How rows reach the booster.
+/// A booster and how rows reach it.
+#[derive(Debug)]
+struct Model {
+    booster: Booster,
+    path: Path,
+}
+
+/// How rows reach a booster.
 #[derive(Debug)]
 enum Path {
     /// From our buffer: trees alone.
@@ -61,10 +67,11 @@ pub fn load(
         "gbtree" => Path::InPlace,
         _ => Path::Matrix(Mutex::new(())),
     };
+    let model = Model { booster, path };
     // The first calls configure the booster, so that later ones only read it.
     let probe = vec![f32::NAN; features];
-    let predicted = width(&booster, &path, &probe, Kind::Value)?;
-    let raw = width(&booster, &path, &probe, Kind::Margin)?;
+    let predicted = model.width(Kind::Value, &probe)?;
+    let raw = model.width(Kind::Margin, &probe)?;
     let columns = |count: usize| (count > 1).then_some(count);
     let output = |name: &str, width: usize, offset: usize| Output {
         name: name.to_string(),
@@ -89,9 +96,8 @@ pub fn load(
         refused_by_forest,
     };
     Ok(Box::new(XgboostEngine {
-        booster,
+        model,
         outline,
-        path,
         predicted,
         bytes: file.bytes.len(),
     }))
@@ -131,34 +137,35 @@ fn describe(file: &ModelFile) -> Result<xgboost::Description, EngineError> {
     description.map_err(|error| EngineError::Malformed(error.to_string()))
 }
 
-/// How many values the booster gives for one row.
-fn width(booster: &Booster, path: &Path, row: &[f32], kind: Kind) -> Result<usize, EngineError> {
-    let mut width = 0;
-    run(booster, path, row, row.len(), kind, |values| {
-        width = values.len();
-        Ok(())
-    })?;
-    match width {
-        0 => Err(EngineError::Failed("xgboost gives no values".to_string())),
-        width => Ok(width),
+impl Model {
+    /// How many values the booster gives for one row.
+    fn width(&self, kind: Kind, row: &[f32]) -> Result<usize, EngineError> {
+        let mut width = 0;
+        self.run(kind, row, row.len(), |values| {
+            width = values.len();
+            Ok(())
+        })?;
+        match width {
+            0 => Err(EngineError::Failed("xgboost gives no values".to_string())),
+            width => Ok(width),
+        }
     }
-}
 
-/// Calls the booster with rows of `width` values and hands what it gives to `take`.
-fn run(
-    booster: &Booster,
-    path: &Path,
-    values: &[f32],
-    width: usize,
-    kind: Kind,
-    take: impl FnOnce(&[f32]) -> Result<(), EngineError>,
-) -> Result<(), EngineError> {
-    match path {
-        Path::InPlace => booster.predict_in_place(values, width, kind, take),
-        Path::Matrix(lock) => {
-            // The lock guards no data of ours, so a panic elsewhere cannot have broken any.
-            let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
-            booster.predict_matrix(values, width, kind, take)
+    /// Predicts rows of `width` values and hands the result to `take`.
+    fn run(
+        &self,
+        kind: Kind,
+        values: &[f32],
+        width: usize,
+        take: impl FnOnce(&[f32]) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        match &self.path {
+            Path::InPlace => self.booster.predict_in_place(kind, values, width, take),
+            Path::Matrix(lock) => {
+                // The lock guards no data of ours, so a panic elsewhere cannot have broken any.
+                let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
+                self.booster.predict_matrix(kind, values, width, take)
+            }
         }
     }
 }
@@ -195,14 +202,7 @@ impl XgboostEngine {
             }
             Ok(())
         };
-        run(
-            &self.booster,
-            &self.path,
-            rows.values(),
-            rows.width(),
-            kind,
-            take,
-        )
+        self.model.run(kind, rows.values(), rows.width(), take)
     }
 }
 

@@ -10,6 +10,9 @@ use crate::forest::ParseError;
 /// # Errors
 /// [`ParseError::Malformed`] with the byte and what was expected.
 pub fn read(bytes: &[u8]) -> Result<Value, ParseError> {
+    if bytes.is_empty() {
+        return malformed("the file is empty");
+    }
     let mut reader = Reader { bytes, at: 0 };
     let value = reader.value(0)?;
     match reader.peek_token() {

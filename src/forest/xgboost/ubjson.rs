@@ -11,6 +11,9 @@ use crate::forest::ParseError;
 /// # Errors
 /// [`ParseError::Malformed`] with the byte and what was expected.
 pub fn read(bytes: &[u8]) -> Result<Value, ParseError> {
+    if bytes.is_empty() {
+        return malformed("the file is empty");
+    }
     let mut reader = Reader { bytes, at: 0 };
     let marker = reader.marker()?;
     let value = reader.value(marker, 0)?;
