@@ -82,9 +82,9 @@ fn each(raw: &[f64], out: &mut [f64], link: impl Fn(f64) -> f64) {
 }
 
 /// XGBoost `src/common/math.h`: the exponent is limited to 88.7 and 1e-16 is added to the
-/// denominator.
+/// denominator. The comparison is written so that NaN stays NaN, as there.
 fn sigmoid32(x: f32) -> f32 {
-    let exponent = if -x < 88.7 { -x } else { 88.7 };
+    let exponent = if 88.7 < -x { 88.7 } else { -x };
     1.0 / (exponent.exp() + 1.0 + 1e-16)
 }
 

@@ -1,0 +1,274 @@
+//! One tree of a file: its arrays are checked, its nodes renumbered in the order of a walk that
+//! goes left first. Deleted nodes are not reached and stay behind.
+//!
+//! XGBoost's test is `value < threshold`, true to the left. Where a node splits on a category, its
+//! set goes to the **right**, so such a node's children change places.
+
+use std::borrow::Cow;
+
+use super::value::Value;
+use super::{malformed, unsupported};
+use crate::forest::{CategoryRule, CategorySet, Child, Missing, ParseError, Split, Test, Tree};
+
+/// 256 MiB of category sets in one model. A file's bytes bound everything else, but one code near
+/// 2^24 makes a set of 2 MiB.
+const SET_WORDS_MAX: usize = 1 << 26;
+
+/// XGBoost knows categories below 2^24, the integers that a 32-bit float counts exactly.
+const CATEGORY_MAX: i64 = 1 << 24;
+
+/// Marks a leaf in `left_children`.
+const NONE: i64 = -1;
+
+/// Reads trees and collects the category sets that they point at.
+#[derive(Default)]
+pub struct TreeReader {
+    pub sets: Vec<CategorySet>,
+    words: usize,
+}
+
+/// A tree's arrays, one value per node.
+struct Nodes<'a> {
+    left: &'a [i64],
+    right: &'a [i64],
+    feature: &'a [i64],
+    /// Thresholds of splits, values of leaves.
+    condition: Cow<'a, [f32]>,
+    default_left: &'a [i64],
+    /// Empty in files that know no categories.
+    split_type: &'a [i64],
+    categories: Categories<'a>,
+}
+
+/// The sets of a tree: node `nodes[i]` has the codes `codes[segments[i]..][..sizes[i]]`.
+struct Categories<'a> {
+    codes: &'a [i64],
+    nodes: &'a [i64],
+    segments: &'a [i64],
+    sizes: &'a [i64],
+}
+
+/// Where the index of a node goes once it is known.
+enum Slot {
+    Root,
+    Left(usize),
+    Right(usize),
+}
+
+impl TreeReader {
+    /// Reads a tree. `weight` multiplies every leaf, in 32 bits (DART).
+    ///
+    /// # Errors
+    /// [`ParseError`] as its variants say, without the tree's number.
+    pub fn read(
+        &mut self,
+        tree: &Value,
+        output: usize,
+        weight: Option<f32>,
+    ) -> Result<Tree, ParseError> {
+        let nodes = Nodes::new(tree)?;
+        let mut seen = vec![false; nodes.left.len()];
+        let mut splits: Vec<Split> = Vec::new();
+        let mut leaves = Vec::new();
+        let mut open = vec![(0, Slot::Root)];
+        while let Some((node, slot)) = open.pop() {
+            if seen[node] {
+                return malformed(format!(
+                    "node {node} is the child of two nodes or part of a cycle"
+                ));
+            }
+            seen[node] = true;
+            let index = splits.len();
+            let child = if nodes.left[node] == NONE {
+                let leaf = weight.map_or(nodes.condition[node], |weight| {
+                    nodes.condition[node] * weight
+                });
+                leaves.push(f64::from(leaf));
+                Child::Leaf(leaves.len() as u32 - 1)
+            } else {
+                splits.push(self.split(&nodes, node)?);
+                let (left, right) = nodes.children(node)?;
+                open.push((right, Slot::Right(index)));
+                open.push((left, Slot::Left(index)));
+                Child::Split(index as u32)
+            };
+            match slot {
+                Slot::Root => {}
+                Slot::Left(parent) => splits[parent].left = child,
+                Slot::Right(parent) => splits[parent].right = child,
+            }
+        }
+        Ok(Tree {
+            splits,
+            leaves,
+            leaf_width: 1,
+            output,
+        })
+    }
+
+    /// A split whose children are not known yet.
+    fn split(&mut self, nodes: &Nodes, node: usize) -> Result<Split, ParseError> {
+        let feature = nodes.feature[node];
+        let Ok(feature) = u32::try_from(feature) else {
+            return malformed(format!("node {node}: feature {feature} does not exist"));
+        };
+        let categorical = nodes.is_categorical(node);
+        let test = if categorical {
+            self.set(nodes, node)?
+        } else {
+            Test::Less(f64::from(nodes.condition[node]))
+        };
+        let missing = if (nodes.default_left[node] != 0) != categorical {
+            Missing::NanLeft
+        } else {
+            Missing::NanRight
+        };
+        Ok(Split {
+            feature,
+            test,
+            missing,
+            left: Child::Leaf(0),
+            right: Child::Leaf(0),
+        })
+    }
+
+    fn set(&mut self, nodes: &Nodes, node: usize) -> Result<Test, ParseError> {
+        let codes = nodes.categories.of(node)?;
+        if let Some(code) = codes.iter().find(|code| !(0..CATEGORY_MAX).contains(*code)) {
+            return malformed(format!(
+                "node {node}: expected categories from 0 to 2^24 - 1, got category {code}"
+            ));
+        }
+        let words = codes
+            .iter()
+            .max()
+            .map_or(0, |largest| *largest as usize / 32 + 1);
+        self.words += words;
+        if self.words > SET_WORDS_MAX {
+            return unsupported(format!(
+                "category sets of more than {} bytes",
+                SET_WORDS_MAX * 4
+            ));
+        }
+        let mut set = CategorySet {
+            words: vec![0; words],
+            rule: CategoryRule::NonNegative,
+        };
+        for code in codes {
+            set.words[*code as usize / 32] |= 1 << (code % 32);
+        }
+        self.sets.push(set);
+        Ok(Test::In(self.sets.len() as u32 - 1))
+    }
+}
+
+impl<'a> Nodes<'a> {
+    fn new(tree: &'a Value) -> Result<Nodes<'a>, ParseError> {
+        let parameters = tree.member("tree_param")?;
+        if parameters.count("size_leaf_vector")?.unwrap_or(0) > 1 {
+            return unsupported("vector leaf: one tree for several outputs");
+        }
+        let optional = |name: &str| match tree.get(name) {
+            None => Ok([].as_slice()),
+            Some(_) => tree.integers(name),
+        };
+        let nodes = Nodes {
+            left: tree.integers("left_children")?,
+            right: tree.integers("right_children")?,
+            feature: tree.integers("split_indices")?,
+            condition: tree.floats("split_conditions")?,
+            default_left: tree.integers("default_left")?,
+            split_type: optional("split_type")?,
+            categories: Categories {
+                codes: optional("categories")?,
+                nodes: optional("categories_nodes")?,
+                segments: optional("categories_segments")?,
+                sizes: optional("categories_sizes")?,
+            },
+        };
+        let count = nodes.left.len();
+        if count == 0 {
+            return malformed("expected at least one node");
+        }
+        let expected = parameters.count("num_nodes")?.unwrap_or(count);
+        let lengths = [
+            ("left_children", count),
+            ("right_children", nodes.right.len()),
+            ("split_indices", nodes.feature.len()),
+            ("split_conditions", nodes.condition.len()),
+            ("default_left", nodes.default_left.len()),
+        ];
+        for (name, length) in lengths {
+            if length != expected {
+                return malformed(format!(
+                    "\"{name}\": expected one value for each of {expected} nodes, got {length}"
+                ));
+            }
+        }
+        if !matches!(nodes.split_type.len(), 0) && nodes.split_type.len() != count {
+            return malformed(format!(
+                "\"split_type\": expected one value for each of {count} nodes, got {}",
+                nodes.split_type.len()
+            ));
+        }
+        nodes.categories.check()?;
+        Ok(nodes)
+    }
+
+    fn is_categorical(&self, node: usize) -> bool {
+        self.split_type.get(node) == Some(&1)
+    }
+
+    /// The children that a row goes to when the test holds and when it does not.
+    fn children(&self, node: usize) -> Result<(usize, usize), ParseError> {
+        let child = |child: i64| match usize::try_from(child) {
+            Ok(child) if child < self.left.len() => Ok(child),
+            _ => malformed(format!(
+                "node {node}: child {child} does not exist, expected 0 to {}",
+                self.left.len() - 1
+            )),
+        };
+        let (left, right) = (child(self.left[node])?, child(self.right[node])?);
+        if self.is_categorical(node) {
+            return Ok((right, left));
+        }
+        Ok((left, right))
+    }
+}
+
+impl<'a> Categories<'a> {
+    fn check(&self) -> Result<(), ParseError> {
+        let count = self.nodes.len();
+        if self.segments.len() != count || self.sizes.len() != count {
+            return malformed(format!(
+                "expected as many \"categories_segments\" and \"categories_sizes\" as \"categories_nodes\" ({count}), got {} and {}",
+                self.segments.len(),
+                self.sizes.len()
+            ));
+        }
+        if !self.nodes.is_sorted_by(|a, b| a < b) {
+            return malformed("\"categories_nodes\": expected nodes in ascending order");
+        }
+        Ok(())
+    }
+
+    /// The codes of a node; none for a node that is not listed, as in XGBoost.
+    fn of(&self, node: usize) -> Result<&'a [i64], ParseError> {
+        let Ok(at) = self.nodes.binary_search(&(node as i64)) else {
+            return Ok(&[]);
+        };
+        let codes = usize::try_from(self.segments[at])
+            .ok()
+            .zip(usize::try_from(self.sizes[at]).ok())
+            .and_then(|(start, size)| self.codes.get(start..start.checked_add(size)?));
+        match codes {
+            Some(codes) => Ok(codes),
+            None => malformed(format!(
+                "node {node}: {} categories from {} on are outside the {} in \"categories\"",
+                self.sizes[at],
+                self.segments[at],
+                self.codes.len()
+            )),
+        }
+    }
+}
