@@ -1,3 +1,5 @@
 //! The one integration binary.
 
+#[cfg(feature = "lightgbm")]
+mod exact_lightgbm;
 mod golden;
