@@ -1,6 +1,12 @@
 //! Forest against LightGBM's own library, bit for bit: every fixture and sample model, and models
 //! made from them by editing their text, on random rows full of edges.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests stop the test"
+)]
+
 use std::path::Path;
 
 use hedgerow::engine::{Choice, Engine, Format, Libraries, ModelFile, load};
@@ -371,6 +377,61 @@ fn nodes_in_any_order_give_the_librarys_bits() {
         places(&editable("tests/golden/lgb-regression"))
     );
     compare("reversed nodes", &text);
+}
+
+#[test]
+fn texts_of_other_shapes_give_the_librarys_bits() {
+    let text = editable("tests/golden/lgb-category");
+    compare("windows line ends", &text.replace('\n', "\r\n"));
+    let (start, end) = (
+        text.find("Tree=0").unwrap(),
+        text.find("end of trees").unwrap(),
+    );
+    let empty = format!("{}{}", &text[..start], &text[end..]);
+    compare("no trees", &empty);
+    let averaged = empty.replacen("version", "average_output\nversion", 1);
+    compare("no trees, averaged", &averaged);
+}
+
+#[test]
+fn damaged_texts_that_both_read_give_the_same_bits() {
+    let bytes = b"0123456789-.e= \nx";
+    let mut random = Random(11);
+    let mut agreed = 0;
+    for folder in ["lgb-category", "lgb-multiclassova", "lgb-text-category"] {
+        let text = editable(&format!("tests/golden/{folder}"));
+        let trees = text.find("end of trees").unwrap();
+        for _ in 0..600 {
+            let mut damaged = text.clone().into_bytes();
+            for _ in 0..=random.below(2) {
+                damaged[random.below(trees)] = bytes[random.below(bytes.len())];
+            }
+            let file = ModelFile {
+                format: Format::LightgbmText,
+                path: "model.txt".into(),
+                bytes: damaged,
+            };
+            let libraries = Libraries { dir: "none".into() };
+            let (Ok(parsed), Ok(library)) =
+                (parse(&file.bytes), load(&file, Choice::Library, &libraries))
+            else {
+                continue;
+            };
+            let features = parsed.forest.features;
+            let values = random_rows(&parsed.forest, &mut random)[..20 * features].to_vec();
+            let mut expected = vec![0.0; 20 * library.outline().width()];
+            let rows = Rows::from_f64(values.clone(), features, Element::F64).unwrap();
+            library.predict(&rows, &mut expected).unwrap();
+            let slow = values.chunks_exact(features).flat_map(|row| {
+                let (raw, prediction) = reference::predict(&parsed.forest, row);
+                [prediction, raw].concat()
+            });
+            let text = String::from_utf8_lossy(&file.bytes);
+            assert!(slow.zip(expected).all(|(a, b)| same(a, b)), "{text}");
+            agreed += 1;
+        }
+    }
+    assert!(agreed > 100, "only {agreed} were read by both");
 }
 
 #[test]
