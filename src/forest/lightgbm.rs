@@ -49,7 +49,7 @@ pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
     let shape = Shape::read(&fields)?;
     let objective = fields.get("objective").copied();
     let mut sets = Vec::new();
-    let (blocks, trees_end) = tree::blocks(text, trees_start, fields.get("tree_sizes").copied())?;
+    let (blocks, trees_end) = tree::blocks(text, trees_start)?;
     if !blocks.len().is_multiple_of(shape.outputs) {
         return malformed(format!(
             "lightgbm: {} trees are no whole number of iterations of {} (num_tree_per_iteration)",
@@ -60,11 +60,15 @@ pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
     let mut linear = false;
     let mut trees = Vec::with_capacity(blocks.len());
     for (index, block) in blocks.iter().enumerate() {
-        let fields = tree::Fields::read(index, block)?;
+        let fields = tree::Fields::read(index, block.text)?;
         linear |= fields.is_linear(shape.features)?;
         let mut tree = fields.tree(shape.features, &mut sets)?;
         tree.output = index % shape.outputs;
         trees.push(tree);
+    }
+    // Last, since a tree's own fault says more than that its size changed.
+    if let Some(sizes) = fields.get("tree_sizes") {
+        tree::check_sizes(&blocks, trees_start, sizes)?;
     }
     let iterations = trees.len() / shape.outputs;
     let average = fields

@@ -17,46 +17,32 @@ pub struct Fields<'a> {
     values: HashMap<&'a str, &'a str>,
 }
 
-/// The blocks of all trees, each without its `Tree=` line and its final empty line, and where the
-/// last one ends.
-///
-/// `sizes` is the header's `tree_sizes`: the library jumps by it, so every tree must lie where it
-/// says.
-pub fn blocks<'a>(
-    text: &'a str,
-    start: usize,
-    sizes: Option<&str>,
-) -> Result<(Vec<&'a str>, usize), ParseError> {
+/// The lines of one tree, without its `Tree=` line and its final empty line.
+pub struct Block<'a> {
+    /// The byte that its `Tree=` line starts at.
+    pub start: usize,
+    pub text: &'a str,
+}
+
+/// The blocks of all trees from byte `start` on, and where the last one ends.
+pub fn blocks(text: &str, start: usize) -> Result<(Vec<Block<'_>>, usize), ParseError> {
     let mut blocks = Vec::new();
-    let mut sizes = sizes.map(words);
-    let (mut expected, mut end) = (start, start);
-    let mut open: Option<usize> = None;
+    let mut end = start;
+    // Where the open block and its text start.
+    let mut open: Option<(usize, usize)> = None;
     let mut lines = lines(text, start).peekable();
     while let Some((at, line)) = lines.next() {
-        let next = lines.peek().map_or(text.len(), |(next, _)| *next);
         match open {
-            Some(body) if line.is_empty() => {
-                blocks.push(&text[body..at]);
+            Some((start, body)) if line.is_empty() => {
+                let text = &text[body..at];
+                blocks.push(Block { start, text });
                 end = at;
                 open = None;
             }
             Some(_) => {}
             None if line.is_empty() => {}
             None if line.starts_with("Tree=") => {
-                let index = blocks.len();
-                if let Some(sizes) = &mut sizes {
-                    let size: Option<usize> = sizes.next().and_then(whole);
-                    let Some(after) = size.and_then(|size| expected.checked_add(size)) else {
-                        return malformed(format!("tree {index}: tree_sizes has no size for it"));
-                    };
-                    if at != expected {
-                        return malformed(format!(
-                            "tree {index}: expected at byte {expected} (tree_sizes), found at {at}"
-                        ));
-                    }
-                    expected = after;
-                }
-                open = Some(next);
+                open = Some((at, lines.peek().map_or(text.len(), |(next, _)| *next)));
             }
             None => break,
         }
@@ -67,13 +53,33 @@ pub fn blocks<'a>(
             blocks.len()
         ));
     }
-    if sizes.is_some_and(|mut left| left.next().is_some()) {
+    Ok((blocks, end))
+}
+
+/// Checks that every tree lies where the header's `tree_sizes` say: the library jumps by them.
+pub fn check_sizes(blocks: &[Block], start: usize, sizes: &str) -> Result<(), ParseError> {
+    let mut expected = start;
+    let mut sizes = words(sizes);
+    for (index, block) in blocks.iter().enumerate() {
+        let size: Option<usize> = sizes.next().and_then(whole);
+        if block.start != expected {
+            return malformed(format!(
+                "tree {index}: expected at byte {expected} (tree_sizes), found at {}",
+                block.start
+            ));
+        }
+        match size.and_then(|size| expected.checked_add(size)) {
+            Some(next) => expected = next,
+            None => return malformed(format!("tree {index}: tree_sizes has no size for it")),
+        }
+    }
+    if sizes.next().is_some() {
         return malformed(format!(
             "tree {}: it is in tree_sizes, but not in the file",
             blocks.len()
         ));
     }
-    Ok((blocks, end))
+    Ok(())
 }
 
 impl<'a> Fields<'a> {
