@@ -33,6 +33,46 @@ pub enum Link {
     Log1pExp64,
     /// `sign(x) * x * x` per output (LightGBM's `reg_sqrt`).
     SignedSquare64,
+    /// A further link of `x / count` per output: LightGBM's random forests, whose raw scores stay
+    /// sums while their predictions are of the average.
+    Mean64 { count: f64, after: AfterMean },
+}
+
+/// What follows the average in [`Link::Mean64`]: the 64-bit links.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AfterMean {
+    Identity,
+    Sigmoid { slope: f64 },
+    Softmax,
+    Exp,
+    Log1pExp,
+    SignedSquare,
+}
+
+impl AfterMean {
+    /// The link itself.
+    pub fn link(self) -> Link {
+        match self {
+            AfterMean::Identity => Link::Identity,
+            AfterMean::Sigmoid { slope } => Link::Sigmoid64 { slope },
+            AfterMean::Softmax => Link::Softmax64,
+            AfterMean::Exp => Link::Exp64,
+            AfterMean::Log1pExp => Link::Log1pExp64,
+            AfterMean::SignedSquare => Link::SignedSquare64,
+        }
+    }
+
+    /// Applies the link in place.
+    fn apply(self, scores: &mut [f64]) {
+        match self {
+            AfterMean::Identity => {}
+            AfterMean::Sigmoid { slope } => replace(scores, |x| sigmoid64(slope, x)),
+            AfterMean::Softmax => softmax64(scores),
+            AfterMean::Exp => replace(scores, f64::exp),
+            AfterMean::Log1pExp => replace(scores, |x| x.exp().ln_1p()),
+            AfterMean::SignedSquare => replace(scores, signed_square),
+        }
+    }
 }
 
 impl Link {
@@ -49,7 +89,11 @@ impl Link {
     /// # Errors
     /// [`ParseError::Malformed`] with what was expected.
     pub fn check(&self, outputs: usize) -> Result<(), ParseError> {
-        if matches!(self, Link::Softmax32 | Link::Argmax32 | Link::Softmax64) && outputs < 2 {
+        let softmax = match self {
+            Link::Mean64 { after, .. } => *after == AfterMean::Softmax,
+            link => matches!(link, Link::Softmax32 | Link::Argmax32 | Link::Softmax64),
+        };
+        if softmax && outputs < 2 {
             return Err(ParseError::Malformed(format!(
                 "a softmax needs at least two outputs, got {outputs}"
             )));
@@ -64,13 +108,20 @@ impl Link {
             Link::Sigmoid32 => each(raw, out, |x| f64::from(sigmoid32(x as f32))),
             Link::Exp32 => each(raw, out, |x| f64::from((x as f32).exp())),
             Link::Step32 => each(raw, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Link::Sigmoid64 { slope } => each(raw, out, |x| 1.0 / (1.0 + (-slope * x).exp())),
+            Link::Sigmoid64 { slope } => each(raw, out, |x| sigmoid64(slope, x)),
             Link::Exp64 => each(raw, out, f64::exp),
             Link::Log1pExp64 => each(raw, out, |x| x.exp().ln_1p()),
-            Link::SignedSquare64 => each(raw, out, |x| x.signum() * x * x),
+            Link::SignedSquare64 => each(raw, out, signed_square),
             Link::Argmax32 => out[0] = argmax(raw) as f64,
             Link::Softmax32 => softmax32(raw, out),
-            Link::Softmax64 => softmax64(raw, out),
+            Link::Softmax64 => {
+                out.copy_from_slice(raw);
+                softmax64(out);
+            }
+            Link::Mean64 { count, after } => {
+                each(raw, out, |x| x / count);
+                after.apply(out);
+            }
         }
     }
 }
@@ -79,6 +130,21 @@ fn each(raw: &[f64], out: &mut [f64], link: impl Fn(f64) -> f64) {
     for (out, raw) in out.iter_mut().zip(raw) {
         *out = link(*raw);
     }
+}
+
+fn replace(scores: &mut [f64], link: impl Fn(f64) -> f64) {
+    for score in scores {
+        *score = link(*score);
+    }
+}
+
+fn sigmoid64(slope: f64, x: f64) -> f64 {
+    1.0 / (1.0 + (-slope * x).exp())
+}
+
+/// LightGBM's sign is an integer: 0 for zero of either sign, and for NaN.
+fn signed_square(x: f64) -> f64 {
+    f64::from(i8::from(x > 0.0) - i8::from(x < 0.0)) * x * x
 }
 
 /// XGBoost `src/common/math.h`: the exponent is limited to 88.7 and 1e-16 is added to the
@@ -113,15 +179,15 @@ fn softmax32(raw: &[f64], out: &mut [f64]) {
 }
 
 /// LightGBM `include/LightGBM/utils/common.h`.
-fn softmax64(raw: &[f64], out: &mut [f64]) {
-    let largest = raw.iter().fold(raw[0], |max, x| max.max(*x));
+fn softmax64(scores: &mut [f64]) {
+    let largest = scores.iter().fold(scores[0], |max, x| max.max(*x));
     let mut sum = 0.0;
-    for (out, raw) in out.iter_mut().zip(raw) {
-        *out = (raw - largest).exp();
-        sum += *out;
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+        sum += *score;
     }
-    for out in out {
-        *out /= sum;
+    for score in scores {
+        *score /= sum;
     }
 }
 
@@ -145,7 +211,15 @@ mod tests {
         check(Link::Argmax32, &[1.0, 3.0, 3.0], &[1.0]);
         check(Link::Softmax32, &[2.0, 2.0], &[0.5, 0.5]);
         check(Link::Softmax64, &[2.0, 2.0], &[0.5, 0.5]);
-        check(Link::SignedSquare64, &[-3.0], &[-9.0]);
+        check(Link::SignedSquare64, &[-3.0, -0.0], &[-9.0, 0.0]);
+        let after = AfterMean::Sigmoid { slope: 2.0 };
+        check(Link::Mean64 { count: 3.0, after }, &[0.0], &[0.5]);
+        let after = AfterMean::Identity;
+        check(
+            Link::Mean64 { count: 4.0, after },
+            &[1.0, 2.0],
+            &[0.25, 0.5],
+        );
     }
 
     #[test]
