@@ -4,6 +4,7 @@
 //! agree to the last bit where the library calls them the same way.
 
 use super::ParseError;
+use super::onnx::OnnxLink;
 
 /// What turns the raw scores `[outputs]` of a row into its prediction `[width]`.
 ///
@@ -33,6 +34,8 @@ pub enum Link {
     Log1pExp64,
     /// `sign(x) * x * x` per output (LightGBM's `reg_sqrt`).
     SignedSquare64,
+    /// ONNX Runtime's, for its tree operators.
+    Onnx(OnnxLink),
 }
 
 impl Link {
@@ -40,6 +43,7 @@ impl Link {
     pub fn width(&self, outputs: usize) -> usize {
         match self {
             Link::Argmax32 => 1,
+            Link::Onnx(link) => link.width(outputs),
             _ => outputs,
         }
     }
@@ -49,6 +53,9 @@ impl Link {
     /// # Errors
     /// [`ParseError::Malformed`] with what was expected.
     pub fn check(&self, outputs: usize) -> Result<(), ParseError> {
+        if let Link::Onnx(link) = self {
+            return link.check(outputs);
+        }
         if matches!(self, Link::Softmax32 | Link::Argmax32 | Link::Softmax64) && outputs < 2 {
             return Err(ParseError::Malformed(format!(
                 "a softmax needs at least two outputs, got {outputs}"
@@ -71,6 +78,7 @@ impl Link {
             Link::Argmax32 => out[0] = argmax(raw) as f64,
             Link::Softmax32 => softmax32(raw, out),
             Link::Softmax64 => softmax64(raw, out),
+            Link::Onnx(link) => link.apply(raw, out),
         }
     }
 }
