@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hedgerow::engine::{Choice, Engine, EngineError, Format, Libraries, ModelFile, load};
-use hedgerow::forest::{Arithmetic, Forest, Test, onnx, reference};
+use hedgerow::forest::{Arithmetic, Forest, ParseError, Test, onnx, reference};
 use hedgerow::tensor::{Element, Rows};
 
 /// Rows per model.
@@ -227,4 +227,24 @@ fn every_onnx_model_gives_the_bits_of_onnxruntime() {
         failures.join("\n")
     );
     assert!(!compared.is_empty(), "forest took no model");
+}
+
+#[test]
+fn broken_onnx_files_say_what_is_wrong() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/broken");
+    let expected = std::fs::read(dir.join("expected.json")).unwrap();
+    let expected: std::collections::BTreeMap<String, String> =
+        serde_json::from_slice(&expected).unwrap();
+    let mut checked = 0;
+    for (name, words) in expected.iter().filter(|(name, _)| name.ends_with(".onnx")) {
+        let bytes = std::fs::read(dir.join(name)).unwrap();
+        match onnx::parse(&bytes) {
+            Err(ParseError::Malformed(reason)) => {
+                assert!(reason.contains(words), "{name}: {reason}");
+            }
+            other => panic!("{name}: expected an error, got {other:?}"),
+        }
+        checked += 1;
+    }
+    assert!(checked > 0, "no broken ONNX files");
 }
