@@ -2,3 +2,4 @@
 
 mod exact_onnx;
 mod golden;
+mod random_onnx;

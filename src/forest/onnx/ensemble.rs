@@ -36,15 +36,13 @@ pub fn regressor(
 ) -> Result<Ensemble, ParseError> {
     let from = Attributes::of(node, arithmetic);
     let targets = from.int("n_targets");
-    let limit = from.ints("target_ids").len();
     let outputs = usize::try_from(targets)
         .ok()
-        .filter(|targets| (1..=limit).contains(targets))
-        .ok_or_else(|| {
-            malformed(format!(
-                "n_targets: expected 1 to {limit} (the number of weights), got {targets}"
-            ))
-        })?;
+        .filter(|targets| *targets > 0)
+        .ok_or_else(|| malformed(format!("n_targets: expected 1 or more, got {targets}")))?;
+    if outputs > from.ints("target_ids").len() {
+        return Err(unsupported(format!("{targets} targets with fewer weights")));
+    }
     let weights = Weights::read(&from, "target", outputs)?;
     let read = Nodes::read(&from, features)?.trees(&weights, outputs)?;
     let aggregate = from.string("aggregate_function", "SUM");
@@ -60,12 +58,19 @@ pub fn regressor(
         }
     };
     let extreme = matches!(combine, Combine::Min | Combine::Max);
-    if extreme && !(read.full && read.always.iter().all(|always| *always)) {
+    let always = read.always.iter().all(|always| *always);
+    if extreme && !(read.full && always) {
         return Err(unsupported(format!(
             "{aggregate} where a leaf has no weight for a target"
         )));
     }
     let base = from.numbers("base_values")?;
+    // ONNX Runtime reads a sum of no weights as 0, whatever its base value.
+    if !base.is_empty() && !always {
+        return Err(unsupported(
+            "base values where a target has no weight on some rows",
+        ));
+    }
     let transform = match (transform(&from)?, outputs) {
         // ONNX Runtime ignores the others where there is one target.
         (Transform::Probit, 1) => Transform::Probit,
@@ -205,7 +210,8 @@ fn two_classes(
             Err(unsupported("PROBIT with one score for two classes"))
         }
         (true, false, [] | [_]) => {
-            let columns = match positive {
+            // Releases before 1.31 leave the logistic function out here.
+            let columns = match positive && transform != Transform::Logistic {
                 true => Columns::Complement,
                 false => Columns::Mirror,
             };

@@ -39,6 +39,8 @@ pub struct Opset {
 pub struct Graph {
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
+    #[prost(string, tag = "2")]
+    pub name: String,
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
@@ -79,6 +81,9 @@ pub struct Attribute {
     pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
+    /// Which of the fields holds the value, by `AttributeProto.AttributeType`.
+    #[prost(int32, tag = "20")]
+    pub kind: i32,
 }
 
 /// Constant numbers or strings.

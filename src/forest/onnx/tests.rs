@@ -225,6 +225,20 @@ fn one_positive_score_is_complemented_and_cut_at_a_half() {
 }
 
 #[test]
+fn one_positive_score_takes_the_logistic_function() {
+    let extra = vec![
+        ints("classlabels_int64s", &[0, 1]),
+        text("post_transform", "LOGISTIC"),
+    ];
+    let node = classifier(&[0, 0], &[0.0, 0.75], extra);
+    let high = f64::from(1.0 / (1.0 + (-0.75_f32).exp()));
+    let low = f64::from(1.0 - high as f32);
+    let parsed = check(node, &["label", "scores"], [&[0.5, 0.5], &[low, high]]);
+    let label = parsed.graph.unwrap().label.unwrap();
+    assert_eq!([label.of(&[0.4]), label.of(&[0.75])], [0.0, 1.0]);
+}
+
+#[test]
 fn weights_for_both_classes_give_the_labels_0_and_1() {
     let labels = ints("classlabels_int64s", &[3, 7]);
     let node = classifier(&[0, 1, 0, 1], &[1.0, -1.0, -2.0, 2.0], vec![labels]);
@@ -340,6 +354,7 @@ fn what_a_forest_cannot_repeat_is_refused() {
         regressor(vec![floats("base_values", &[1.0, 2.0])]),
         "base values",
     );
+    refused(regressor(vec![int("n_targets", i64::MAX)]), "fewer weights");
     let root_later = regressor(vec![
         ints("nodes_nodeids", &[1, 0, 2]),
         texts("nodes_modes", &["LEAF", "BRANCH_LEQ", "LEAF"]),
@@ -399,7 +414,7 @@ fn broken_lists_are_named() {
         regressor(vec![ints("target_nodeids", &[1, 9])]),
         "target_nodeids",
     );
-    broken(regressor(vec![int("n_targets", i64::MAX)]), "n_targets");
+    broken(regressor(vec![int("n_targets", -1)]), "n_targets");
     broken(
         regressor(vec![text("post_transform", "MAGIC")]),
         "post_transform",
