@@ -2,4 +2,5 @@
 
 mod exact_onnx;
 mod golden;
+mod onnx_engine;
 mod random_onnx;
