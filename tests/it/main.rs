@@ -1,6 +1,11 @@
 //! The one integration binary.
 
+// Clippy takes helpers for test code only below `cfg(test)`.
+#[cfg(test)]
 mod exact_onnx;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod onnx_engine;
+#[cfg(test)]
 mod random_onnx;

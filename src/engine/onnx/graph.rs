@@ -1,7 +1,7 @@
 //! What is read from and changed in a model file before ONNX Runtime sees it: ZipMap operators are
 //! taken off, so that probabilities are tensors, and class labels are collected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
@@ -174,23 +174,25 @@ fn without_zip_maps(
     let Some(raw_graph) = &mut raw.graph else {
         return Ok(bytes.to_vec());
     };
+    let zipped: HashSet<&str> = outputs
+        .iter()
+        .filter(|output| output.tensor != output.name)
+        .map(|output| output.name.as_str())
+        .collect();
     let taken_off = |node: &proto::Node| {
-        node.is_ml("ZipMap")
-            && outputs
-                .iter()
-                .any(|output| output.tensor != output.name && node.output.contains(&output.name))
+        let output = node.output.first().map_or("", String::as_str);
+        node.is_ml("ZipMap") && zipped.contains(output)
     };
     let mut nodes = graph.node.iter();
     raw_graph
         .node
         .retain(|_| !nodes.next().is_some_and(taken_off));
-    let mut given: Vec<&str> = Vec::new();
+    let mut given = HashSet::new();
     let mut infos = Vec::with_capacity(outputs.len());
     for (info, output) in raw_graph.output.iter().zip(outputs) {
-        if given.contains(&output.tensor.as_str()) {
+        if !given.insert(output.tensor.as_str()) {
             continue;
         }
-        given.push(&output.tensor);
         infos.push(match output.tensor == output.name {
             true => info.clone(),
             false => float_tensor(&output.tensor).encode_to_vec(),
@@ -214,7 +216,7 @@ fn float_tensor(name: &str) -> ValueInfo {
 
 /// The strings in attributes and initializers, each once, in the order of the file.
 fn texts(graph: &Graph) -> Vec<String> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let labels = [
         "classlabels_strings",
         "values_strings",

@@ -160,8 +160,9 @@ fn many_classes(
     let outputs = read.always.len();
     let base = given_base(base, outputs)?;
     let all = read.always.iter().all(|always| *always);
+    let positive = weights.values.iter().all(|weight| *weight > 0.0);
     // A class without a score cannot win in ONNX Runtime, even when the others are below 0.
-    if !all && base.is_none() && weights.values.iter().any(|weight| !(*weight > 0.0)) {
+    if !all && base.is_none() && !positive {
         return Err(unsupported(
             "a class without a score on some rows, beside weights that are not positive",
         ));

@@ -13,14 +13,14 @@ pub mod link;
 pub mod proto;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
 use super::{Arithmetic, Feature, ParseError, Parsed};
 use ensemble::Ensemble;
 pub use link::OnnxLink;
-use proto::{DOUBLE, FLOAT, Graph, INT32, INT64, Model, Node, STRING};
+use proto::{DOUBLE, FLOAT, Graph, INT32, INT64, Model, Node, STRING, Tensor};
 
 /// What a graph says about its inputs and outputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,10 +120,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
         }
     }
     let input = input(graph)?;
+    let ones = ones(graph);
     let mut values = HashMap::from([(input.name, Value::Input)]);
     let mut ensemble = None;
     for node in &graph.node {
-        step(node, graph, &input, &mut values, &mut ensemble)?;
+        step(node, &ones, &input, &mut values, &mut ensemble)?;
     }
     let Some(Ensemble {
         forest,
@@ -168,6 +169,9 @@ enum Value {
     Maps,
 }
 
+/// Far more columns than any table has; a dimension in a broken file must not fill the memory.
+const FEATURES_MAX: usize = 1 << 20;
+
 /// The graph's one input.
 struct Input<'a> {
     name: &'a str,
@@ -177,8 +181,15 @@ struct Input<'a> {
 }
 
 fn input(graph: &Graph) -> Result<Input<'_>, ParseError> {
-    let constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let mut inputs = graph.input.iter().filter(|input| !constant(&input.name));
+    let constants: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .map(|tensor| tensor.name.as_str())
+        .collect();
+    let mut inputs = graph
+        .input
+        .iter()
+        .filter(|input| !constants.contains(input.name.as_str()));
     let (Some(input), None) = (inputs.next(), inputs.next()) else {
         return Err(unsupported("a graph with more or less than one input"));
     };
@@ -203,10 +214,9 @@ fn input(graph: &Graph) -> Result<Input<'_>, ParseError> {
             .and_then(|columns| usize::try_from(columns).ok()),
         _ => None,
     };
-    // Feature indices are 32-bit.
-    let Some(features) = features.filter(|count| (1..=1 << 31).contains(count)) else {
+    let Some(features) = features.filter(|count| (1..=FEATURES_MAX).contains(count)) else {
         return Err(unsupported(format!(
-            "input \"{name}\" does not say how many features a row has"
+            "input \"{name}\" does not say how many features a row has, 1 to {FEATURES_MAX}"
         )));
     };
     Ok(Input {
@@ -220,7 +230,7 @@ fn input(graph: &Graph) -> Result<Input<'_>, ParseError> {
 /// Follows one operator: it is the tree ensemble, or it leaves values as they are.
 fn step<'a>(
     node: &'a Node,
-    graph: &Graph,
+    ones: &HashSet<&str>,
     input: &Input,
     values: &mut HashMap<&'a str, Value>,
     ensemble: &mut Option<Ensemble>,
@@ -249,7 +259,7 @@ fn step<'a>(
             let to = node.attributes().get("to").map_or(0, |to| to.i);
             keeps(*value, to, ensemble.as_ref())
         }),
-        "Mul" if node.is_core("Mul") => times_one(node, graph, values),
+        "Mul" if node.is_core("Mul") => times_one(node, ones, values),
         "ZipMap" if node.is_ml("ZipMap") && taken == Some(Value::Scores) => {
             let known = ensemble.as_ref().map_or(&[][..], |read| &read.classes);
             (node.class_names() == known).then_some(Value::Maps)
@@ -298,20 +308,22 @@ fn keeps(value: Value, to: i64, ensemble: Option<&Ensemble>) -> bool {
     to == i64::from(own)
 }
 
+/// The names of constants that are one float, 1.
+fn ones(graph: &Graph) -> HashSet<&str> {
+    let is_one = |tensor: &&Tensor| {
+        let scalar = matches!(tensor.dims.as_slice(), [] | [1]);
+        scalar && tensor.data_type == FLOAT && tensor.numbers().is_some_and(|all| all == [1.0])
+    };
+    let ones = graph.initializer.iter().filter(is_one);
+    ones.map(|tensor| tensor.name.as_str()).collect()
+}
+
 /// The scores, when a product is of them and a constant 1.
-fn times_one(node: &Node, graph: &Graph, values: &HashMap<&str, Value>) -> Option<Value> {
+fn times_one(node: &Node, ones: &HashSet<&str>, values: &HashMap<&str, Value>) -> Option<Value> {
     let [a, b] = node.input.as_slice() else {
         return None;
     };
-    let one = |name: &str| {
-        graph.initializer.iter().any(|tensor| {
-            let scalar = matches!(tensor.dims.as_slice(), [] | [1]);
-            tensor.name == name
-                && scalar
-                && tensor.data_type == FLOAT
-                && tensor.numbers().is_some_and(|numbers| numbers == [1.0])
-        })
-    };
+    let one = |name: &str| ones.contains(name);
     let scores = |name: &str| values.get(name) == Some(&Value::Scores);
     ((scores(a) && one(b)) || (one(a) && scores(b))).then_some(Value::Scores)
 }

@@ -427,53 +427,35 @@ fn broken_lists_are_named() {
 
 #[test]
 fn few_weights_for_many_targets_do_not_fill_the_memory() {
-    let count = 4_000;
-    let ids: Vec<i64> = (0..count).collect();
-    let node_of = |id: i64| if id < count - 1 { 1 } else { 2 };
-    let nodes: Vec<i64> = ids.iter().map(|id| node_of(*id)).collect();
-    let mut inner: Vec<i64> = (0..2_001).collect();
-    inner[0] = 0;
-    let leaves = 2_001_usize;
+    // A full tree of 2,001 leaves with one weight each, and 4,000 weights more in one leaf.
+    let (leaves, wide) = (2_001, 4_000);
     let all = 2 * leaves - 1;
-    let children = |offset: i64| -> Vec<i64> {
-        (0..all as i64)
-            .map(|i| {
-                if 2 * i + 2 < all as i64 {
-                    2 * i + offset
-                } else {
-                    0
-                }
-            })
-            .collect()
-    };
-    let mode = |i: usize| {
-        if 2 * i + 2 < all {
-            "BRANCH_LEQ"
-        } else {
-            "LEAF"
-        }
-    };
-    let leaf_ids: Vec<i64> = (leaves as i64 - 1..all as i64).collect();
-    let mut targets = ids.clone();
-    targets.extend(vec![0; leaves]);
-    let first_leaf = leaf_ids[0];
-    let mut of: Vec<i64> = nodes.iter().map(|_| first_leaf).collect();
-    of.extend(&leaf_ids);
-    let wide = regressor(vec![
-        int("n_targets", count),
-        ints("nodes_treeids", &vec![0; all]),
-        ints("nodes_nodeids", &(0..all as i64).collect::<Vec<_>>()),
-        ints("nodes_featureids", &vec![0; all]),
-        texts("nodes_modes", &(0..all).map(mode).collect::<Vec<_>>()),
-        floats("nodes_values", &vec![0.0; all]),
-        ints("nodes_truenodeids", &children(1)),
-        ints("nodes_falsenodeids", &children(2)),
+    let inner = |id: i64| id < leaves - 1;
+    let child = |id: i64, offset: i64| if inner(id) { 2 * id + offset } else { 0 };
+    let ids: Vec<i64> = (0..all).collect();
+    let list = |of: &dyn Fn(i64) -> i64| ids.iter().map(|id| of(*id)).collect::<Vec<_>>();
+    let modes = ids
+        .iter()
+        .map(|id| if inner(*id) { "BRANCH_LEQ" } else { "LEAF" });
+    let nodes: Vec<i64> = (leaves - 1..all)
+        .chain((1..wide).map(|_| all - 1))
+        .collect();
+    let targets: Vec<i64> = (0..leaves).map(|_| 0).chain(1..wide).collect();
+    let node = regressor(vec![
+        int("n_targets", wide),
+        ints("nodes_treeids", &list(&|_| 0)),
+        ints("nodes_nodeids", &ids),
+        ints("nodes_featureids", &list(&|_| 0)),
+        texts("nodes_modes", &modes.collect::<Vec<_>>()),
+        floats("nodes_values", &vec![0.0; ids.len()]),
+        ints("nodes_truenodeids", &list(&|id| child(id, 1))),
+        ints("nodes_falsenodeids", &list(&|id| child(id, 2))),
         ints("target_treeids", &vec![0; targets.len()]),
-        ints("target_nodeids", &of),
+        ints("target_nodeids", &nodes),
         ints("target_ids", &targets),
         floats("target_weights", &vec![1.0; targets.len()]),
     ]);
-    refused(wide, "few weights");
+    refused(node, "few weights");
 }
 
 #[test]

@@ -59,13 +59,13 @@ enum Mode {
 
 /// One step of the walk through a tree.
 enum Step {
-    Enter { node: usize, parent: Option<Link> },
+    Enter { node: usize, parent: Option<Parent> },
     Leave { node: usize },
 }
 
 /// The place in a tree's splits that a child belongs to.
 #[derive(Clone, Copy)]
-struct Link {
+struct Parent {
     split: usize,
     truth: bool,
 }
@@ -195,7 +195,7 @@ impl<'a> Nodes<'a> {
                 splits.push(self.split(node)?);
                 steps.push(Step::Leave { node });
                 for truth in [false, true] {
-                    let parent = Some(Link { split, truth });
+                    let parent = Some(Parent { split, truth });
                     let node = self.child(node, truth, index)?;
                     steps.push(Step::Enter { node, parent });
                 }
@@ -403,10 +403,10 @@ impl Read {
     }
 }
 
-fn attach(splits: &mut [Split], parent: Option<Link>, child: Child) {
+fn attach(splits: &mut [Split], parent: Option<Parent>, child: Child) {
     match parent {
-        Some(Link { split, truth: true }) => splits[split].left = child,
-        Some(Link { split, .. }) => splits[split].right = child,
+        Some(Parent { split, truth: true }) => splits[split].left = child,
+        Some(Parent { split, .. }) => splits[split].right = child,
         None => {}
     }
 }
