@@ -5,6 +5,7 @@
 
 use super::{Engine, EngineError, Format, ModelFile, Outline, Output};
 use crate::forest::kernel::Kernel;
+use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
 use crate::forest::{Arithmetic, ParseError, Parsed, lightgbm, onnx, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
 
@@ -13,8 +14,20 @@ use crate::tensor::{DType, Element, Matrix, Rows};
 pub struct ForestEngine {
     kernel: Kernel,
     outline: Outline,
-    /// Columns of the prediction; the raw scores follow it.
-    predicted: usize,
+    /// What to write into a row of results, apart from the raw scores at its end.
+    columns: Vec<Column>,
+    /// The label of an ONNX classifier.
+    label: Option<Label>,
+    /// Whether values are integers by the model's own declaration.
+    whole_numbers: bool,
+}
+
+/// One output's place in a row of results.
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    kind: OutputKind,
+    offset: usize,
+    len: usize,
 }
 
 /// Parses a model file and packs it.
@@ -34,30 +47,43 @@ pub fn load(file: &ModelFile) -> Result<ForestEngine, ParseError> {
 impl ForestEngine {
     fn new(parsed: Parsed, format: Format) -> Result<ForestEngine, ParseError> {
         let forest = &parsed.forest;
-        let predicted = forest.link.width(forest.outputs);
         let (element, dtype) = match forest.arithmetic {
             Arithmetic::F32 => (Element::F32, DType::Fp32),
             Arithmetic::F64 => (Element::F64, DType::Fp64),
         };
-        let columns = |count: usize| (count > 1).then_some(count);
-        let outputs = vec![
-            Output {
+        let several = |count: usize| (count > 1).then_some(count);
+        let predicted = forest.link.width(forest.outputs);
+        let mut outputs = match &parsed.graph {
+            Some(graph) => graph_outputs(graph, predicted, &parsed.classes),
+            None => vec![Output {
                 name: "predict".to_string(),
                 dtype,
-                columns: columns(predicted),
+                columns: several(predicted),
                 offset: 0,
                 labels: parsed.classes.clone(),
                 default: true,
-            },
-            Output {
-                name: "raw".to_string(),
-                dtype,
-                columns: columns(forest.outputs),
-                offset: predicted,
-                labels: Vec::new(),
-                default: false,
-            },
-        ];
+            }],
+        };
+        let columns = outputs
+            .iter()
+            .enumerate()
+            .map(|(index, output)| Column {
+                kind: parsed
+                    .graph
+                    .as_ref()
+                    .map_or(OutputKind::Scores, |graph| graph.outputs[index].kind),
+                offset: output.offset,
+                len: output.len(),
+            })
+            .collect();
+        outputs.push(Output {
+            name: raw_name(&outputs),
+            dtype,
+            columns: several(forest.outputs),
+            offset: outputs.iter().map(Output::len).sum(),
+            labels: Vec::new(),
+            default: false,
+        });
         let outline = Outline {
             engine: "forest",
             format,
@@ -69,23 +95,96 @@ impl ForestEngine {
             library_version: parsed.library_version,
             refused_by_forest: None,
         };
+        let (label, whole_numbers) = match parsed.graph {
+            Some(graph) => (graph.label, graph.whole_numbers),
+            None => (None, false),
+        };
         let kernel = Kernel::new(parsed.forest)
             .ok_or_else(|| ParseError::Unsupported("2^31 nodes or more".to_string()))?;
         Ok(ForestEngine {
             kernel,
             outline,
-            predicted,
+            columns,
+            label,
+            whole_numbers,
         })
     }
 
-    fn run<T: Copy + Into<f64>>(&self, rows: &Matrix<T>, out: &mut [f64]) {
-        let width = self.outline.width();
-        for (row, out) in rows.rows().zip(out.chunks_exact_mut(width)) {
-            let (prediction, raw) = out.split_at_mut(self.predicted);
-            self.kernel.raw_scores(row, raw);
-            self.kernel.forest().link.apply(raw, prediction);
+    fn run<T: Copy + Into<f64>>(
+        &self,
+        rows: &Matrix<T>,
+        out: &mut [f64],
+    ) -> Result<(), EngineError> {
+        if self.whole_numbers {
+            self.check_whole(rows)?;
         }
+        let width = self.outline.width();
+        let before_raw = width - self.kernel.forest().outputs;
+        for (row, out) in rows.rows().zip(out.chunks_exact_mut(width)) {
+            let (outputs, raw) = out.split_at_mut(before_raw);
+            self.kernel.raw_scores(row, raw);
+            for column in &self.columns {
+                let out = &mut outputs[column.offset..column.offset + column.len];
+                match (column.kind, &self.label) {
+                    (OutputKind::Label, Some(label)) => out.fill(label.of(raw)),
+                    _ => self.kernel.forest().link.apply(raw, out),
+                }
+            }
+        }
+        Ok(())
     }
+
+    fn check_whole<T: Copy + Into<f64>>(&self, rows: &Matrix<T>) -> Result<(), EngineError> {
+        for (index, row) in rows.rows().enumerate() {
+            for (feature, value) in row.iter().enumerate() {
+                let value: f64 = (*value).into();
+                if value.trunc() != value || value.abs() >= TWO_TO_63 {
+                    return Err(EngineError::Failed(format!(
+                        "feature {feature}, row {index}: expected a 64-bit integer, got {value}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Integers from here on do not fit 64 bits with a sign.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// The outputs of an ONNX graph, under its names.
+fn graph_outputs(graph: &GraphOutputs, predicted: usize, classes: &[String]) -> Vec<Output> {
+    let mut offset = 0;
+    let mut outputs = Vec::with_capacity(graph.outputs.len() + 1);
+    for named in &graph.outputs {
+        let label = graph.label.as_ref().map(|label| &label.values);
+        let (dtype, columns, labels) = match (named.kind, label) {
+            (OutputKind::Label, Some(LabelValues::Texts(texts))) => {
+                (DType::Bytes, None, texts.clone())
+            }
+            (OutputKind::Label, _) => (DType::Int64, None, Vec::new()),
+            (OutputKind::Scores, _) => (DType::Fp32, Some(predicted), classes.to_vec()),
+        };
+        outputs.push(Output {
+            name: named.name.clone(),
+            dtype,
+            columns,
+            offset,
+            labels,
+            default: true,
+        });
+        offset += columns.unwrap_or(1);
+    }
+    outputs
+}
+
+/// `raw`, or with underscores after it where the graph has an output of that name.
+fn raw_name(outputs: &[Output]) -> String {
+    let mut name = "raw".to_string();
+    while outputs.iter().any(|output| output.name == name) {
+        name.push('_');
+    }
+    name
 }
 
 impl Engine for ForestEngine {
@@ -99,7 +198,6 @@ impl Engine for ForestEngine {
             Rows::F32(matrix) => self.run(matrix, out),
             Rows::F64(matrix) => self.run(matrix, out),
         }
-        Ok(())
     }
 
     fn memory_bytes(&self) -> usize {

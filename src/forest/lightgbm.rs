@@ -96,6 +96,7 @@ pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
         classes: Vec::new(),
         objective: objective.unwrap_or_default().to_string(),
         library_version: None,
+        graph: None,
     };
     Ok(Model { parsed, linear })
 }

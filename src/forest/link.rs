@@ -4,6 +4,7 @@
 //! agree to the last bit where the library calls them the same way.
 
 use super::ParseError;
+use super::onnx::OnnxLink;
 
 /// What turns the raw scores `[outputs]` of a row into its prediction `[width]`.
 ///
@@ -33,6 +34,8 @@ pub enum Link {
     Log1pExp64,
     /// `sign(x) * x * x` per output (LightGBM's `reg_sqrt`).
     SignedSquare64,
+    /// ONNX Runtime's, for its tree operators.
+    Onnx(OnnxLink),
     /// A further link of `x / count` per output: LightGBM's random forests, whose raw scores stay
     /// sums while their predictions are of the average.
     Mean64 { count: f64, after: AfterMean },
@@ -80,6 +83,7 @@ impl Link {
     pub fn width(&self, outputs: usize) -> usize {
         match self {
             Link::Argmax32 => 1,
+            Link::Onnx(link) => link.width(outputs),
             _ => outputs,
         }
     }
@@ -89,6 +93,9 @@ impl Link {
     /// # Errors
     /// [`ParseError::Malformed`] with what was expected.
     pub fn check(&self, outputs: usize) -> Result<(), ParseError> {
+        if let Link::Onnx(link) = self {
+            return link.check(outputs);
+        }
         let softmax = match self {
             Link::Mean64 { after, .. } => *after == AfterMean::Softmax,
             link => matches!(link, Link::Softmax32 | Link::Argmax32 | Link::Softmax64),
@@ -122,6 +129,7 @@ impl Link {
                 each(raw, out, |x| x / count);
                 after.apply(out);
             }
+            Link::Onnx(link) => link.apply(raw, out),
         }
     }
 }

@@ -158,6 +158,9 @@ pub struct Parsed {
     pub objective: String,
     /// The library's version that wrote the file, where the file says it.
     pub library_version: Option<String>,
+    /// What an ONNX graph says about its outputs; `None` for other formats, whose one output is
+    /// `predict`.
+    pub graph: Option<onnx::GraphOutputs>,
 }
 
 /// A feature as the model's file describes it.

@@ -92,8 +92,10 @@ fn goes_left(forest: &Forest, split: &Split, value: f64) -> bool {
 fn accumulate(forest: &Forest, sum: f64, value: f64) -> f64 {
     match forest.combine {
         Combine::Sum | Combine::Average(_) => round(forest, sum + value),
-        Combine::Min => sum.min(value),
-        Combine::Max => sum.max(value),
+        // The first of equals stays, as in ONNX Runtime.
+        Combine::Min if value < sum => value,
+        Combine::Max if value > sum => value,
+        Combine::Min | Combine::Max => sum,
     }
 }
 

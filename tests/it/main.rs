@@ -1,8 +1,17 @@
 //! The one integration binary.
 
+// Clippy takes helpers for test code only below `cfg(test)`.
+#[cfg(test)]
+mod config;
 #[cfg(all(test, feature = "lightgbm"))]
 mod exact_lightgbm;
+#[cfg(test)]
+mod exact_onnx;
 #[cfg(test)]
 mod exact_xgboost;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod onnx_engine;
+#[cfg(test)]
+mod random_onnx;

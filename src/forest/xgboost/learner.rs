@@ -74,6 +74,7 @@ pub fn parse(document: &Value) -> Result<Parsed, ParseError> {
         classes: Vec::new(),
         objective: description.objective,
         library_version: description.library_version,
+        graph: None,
     })
 }
 
@@ -98,6 +99,7 @@ pub fn describe(document: &Value) -> Result<Description, ParseError> {
         booster: booster.text("name")?.to_string(),
         trees,
         library_version: version(document),
+        graph: None,
     })
 }
 
