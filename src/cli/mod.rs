@@ -123,6 +123,22 @@ mod tests {
     }
 
     #[test]
+    fn the_help_says_the_defaults_as_they_are() {
+        let mut command = Arguments::command();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        let help = serve.render_long_help().to_string();
+        let config = Config::default();
+        for default in [
+            config.source.dir.display().to_string(),
+            config.api.http.to_string(),
+            config.api.grpc.to_string(),
+            config.api.admin.to_string(),
+        ] {
+            assert!(help.contains(&format!("[default: {default}]")), "{help}");
+        }
+    }
+
+    #[test]
     fn the_version_names_every_engine() {
         let text = version();
         for name in ["forest", "xgboost", "lightgbm", "onnxruntime"] {

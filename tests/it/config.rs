@@ -121,7 +121,7 @@ fn every_problem_of_file_environment_and_flags_is_told_at_once() {
     let expected = format!(
         "{file}:2:18: batch.max_batch_rows: expected a whole number from 1 to 100000000, got 0\n\
          {file}:4:1: unknown key \"capacity_byte\" in [cache]; did you mean \"capacity_bytes\"?\n\
-         HEDGEROW__MODELS__POLL_INTERVAL_MS: expected a whole number from 10 to 86400000, got \"5\"\n\
+         HEDGEROW__MODELS__POLL_INTERVAL_MS: expected a whole number from 10 to 86400000, got 5\n\
          --http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got \"8080\"\n"
     );
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
