@@ -91,7 +91,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         let written = match page {
             Ok(page) if arguments.json => super::print(&page.json()),
             Ok(page) => {
-                let gap = if position > 0 { "\n" } else { "" };
+                let gap = if position > broken { "\n" } else { "" };
                 super::print(&format!("{gap}{}", page.text(amount)))
             }
             Err(reason) => {

@@ -133,7 +133,11 @@ impl Page {
         for (position, output) in self.outputs.iter().enumerate() {
             let name = if position == 0 { "outputs" } else { "" };
             line(name, &output.described());
-            for labels in wrapped(output.labels.clone(), amount) {
+            let mut labels = output.labels.clone();
+            if let Some(first) = labels.first_mut() {
+                first.insert_str(0, "labels: ");
+            }
+            for labels in wrapped(labels, amount) {
                 line("", &format!("  {labels}"));
             }
         }
@@ -162,7 +166,8 @@ impl Page {
 
     fn verified(&self) -> String {
         match self.verified_rows {
-            0 => "not compared with the library".to_string(),
+            0 if self.engine == self.library => "the library itself computes".to_string(),
+            0 => format!("not compared with {} (--verify does)", self.library),
             rows => format!("{rows} rows, all as {} gives them", self.library),
         }
     }
