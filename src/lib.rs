@@ -18,3 +18,7 @@ pub mod telemetry;
 pub mod source;
 // Layer 4.
 pub mod api;
+// Layer 5.
+pub mod app;
+pub mod cli;
+pub mod config;

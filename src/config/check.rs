@@ -1,0 +1,136 @@
+//! Problems of a configuration, each with its place, and the checks that need more than one key.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Config;
+use super::source::Entry;
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Problem {
+    pub place: Place,
+    pub message: String,
+}
+
+/// Where a value stood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A file that could not be read.
+    Whole(PathBuf),
+    /// Line and column start with 1; the column counts characters.
+    File {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+    },
+    Variable(String),
+    Flag(&'static str),
+}
+
+impl Place {
+    /// Its line, in a file.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Place::File { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Whole(path) => write!(f, "{}", path.display()),
+            Place::File { path, line, column } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
+            Place::Variable(name) => f.write_str(name),
+            Place::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Two listeners cannot have one address. The defaults differ, so one of the two was given, and
+/// what was given last is to blame. Says nothing while an address is still wrong.
+pub fn listeners(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let listeners = [
+        ("http", config.api.http),
+        ("grpc", config.api.grpc),
+        ("admin", config.api.admin),
+    ];
+    let is_of = |entry: &Entry, name: &str| entry.key.section == "server" && entry.key.name == name;
+    let refused = |entry: &Entry| problems.iter().any(|it| it.place == entry.place);
+    let doubtful = |(name, _): &(&str, SocketAddr)| {
+        entries
+            .iter()
+            .any(|entry| is_of(entry, name) && refused(entry))
+    };
+    if listeners.iter().any(doubtful) {
+        return;
+    }
+    for (position, (one, one_address)) in listeners.iter().enumerate() {
+        for (two, two_address) in &listeners[position + 1..] {
+            if !collide(*one_address, *two_address) {
+                continue;
+            }
+            let last = entries
+                .iter()
+                .filter(|entry| is_of(entry, one) || is_of(entry, two))
+                .max_by(|a, b| a.place.cmp(&b.place));
+            let Some(entry) = last else {
+                continue;
+            };
+            let (mine, theirs) = if entry.key.name == *one {
+                (one_address, (two, two_address))
+            } else {
+                (two_address, (one, one_address))
+            };
+            let reason = format!(
+                "{mine} collides with server.{}, which is {}",
+                theirs.0, theirs.1
+            );
+            problems.push(Problem {
+                place: entry.place.clone(),
+                message: entry.message(&reason),
+            });
+        }
+    }
+}
+
+/// Port 0 is another port for each; the unspecified address stands for all of its family, and that
+/// of IPv6 for both families.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: SocketAddr, other: SocketAddr| {
+        wide.ip().is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
+    };
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+}
+
+/// The candidate that `word` was probably meant to be: the one with the fewest edits, if they are
+/// at most a third of its length.
+pub fn closest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|candidate| (edits(word, candidate), *candidate))
+        .filter(|(edits, candidate)| edits * 3 <= candidate.len().max(3))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

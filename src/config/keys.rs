@@ -1,0 +1,329 @@
+//! The table of keys. The file's reader, the environment, the flags, the check for unknown keys and
+//! the test of the example file all read this one list.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::source::Value;
+use super::{Config, check, native_dir};
+use crate::api::ModelControl;
+use crate::engine::Choice;
+use crate::serve::SlotSettings;
+use crate::telemetry::log;
+
+/// One key.
+pub struct Key {
+    pub section: &'static str,
+    pub name: &'static str,
+    pub set: Set,
+}
+
+/// What a key takes, and where it goes.
+pub enum Set {
+    /// A whole number within a range.
+    Count(RangeInclusive<u64>, fn(&mut Config, u64)),
+    /// The same, of all slots or of one.
+    SlotCount(RangeInclusive<u64>, fn(&mut SlotSettings, u64)),
+    Bool(fn(&mut Config, bool)),
+    /// A text, refused with what was expected.
+    Text(fn(&mut Config, &str) -> Result<(), String>),
+}
+
+// Limits keep a slip of the hand from becoming a machine without memory, and every time far from
+// where a clock overflows.
+const THREADS_MAX: u64 = 1024;
+const REQUESTS_MAX: u64 = 1_000_000;
+const ROWS_MAX: u64 = 100_000_000;
+const BYTES_MAX: u64 = 1 << 46;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const MINUTE_US: u64 = 60 * 1_000_000;
+const YEAR_S: u64 = 366 * 24 * 60 * 60;
+const HOUR_S: u64 = 60 * 60;
+
+/// Every key there is, in the order of the documentation.
+pub static KEYS: [Key; 28] = [
+    text("server", "http", |c, v| address(&mut c.api.http, v)),
+    text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
+    text("server", "admin", |c, v| address(&mut c.api.admin, v)),
+    count("server", "workers", 0..=THREADS_MAX, |c, v| {
+        c.api.workers = size(v);
+    }),
+    count("server", "body_bytes_max", 1..=BYTES_MAX, |c, v| {
+        c.api.body_bytes_max = size(v);
+    }),
+    count("server", "request_timeout_ms", 0..=DAY_MS, |c, v| {
+        c.api.request_timeout_ms = v;
+    }),
+    text("server", "model_control", |c, v| {
+        let words = [("admin", ModelControl::Admin), ("all", ModelControl::All)];
+        one_of(&mut c.api.model_control, v, &words)
+    }),
+    count("server", "drain_delay_ms", 0..=DAY_MS, |c, v| {
+        c.api.drain_delay_ms = v;
+    }),
+    count("server", "drain_timeout_ms", 0..=DAY_MS, |c, v| {
+        c.api.drain_timeout_ms = v;
+    }),
+    text("models", "dir", |c, v| path(&mut c.source.dir, v)),
+    count("models", "poll_interval_ms", 10..=DAY_MS, |c, v| {
+        c.source.poll_interval_ms = v;
+    }),
+    count("models", "settle_ms", 0..=DAY_MS, |c, v| {
+        c.source.settle_ms = v;
+    }),
+    text("models", "engine", |c, v| {
+        let words = [
+            ("auto", Choice::Auto),
+            ("forest", Choice::Forest),
+            ("library", Choice::Library),
+        ];
+        one_of(&mut c.revision.engine, v, &words)
+    }),
+    Key {
+        section: "models",
+        name: "verify",
+        set: Set::Bool(|c, v| c.revision.verify = v),
+    },
+    count("models", "bytes_max", 1..=BYTES_MAX, |c, v| {
+        c.revision.bytes_max = v;
+    }),
+    text("models", "native_dir", |c, v| {
+        if v == "auto" {
+            c.revision.libraries.dir = native_dir();
+            return Ok(());
+        }
+        path(&mut c.revision.libraries.dir, v)
+    }),
+    count("admission", "in_flight_max", 1..=REQUESTS_MAX, |c, v| {
+        c.serve.admission.in_flight_max = size(v);
+    }),
+    count("admission", "rows_max", 1..=ROWS_MAX, |c, v| {
+        c.serve.admission.rows_max = size(v);
+    }),
+    count("batch", "threads", 0..=THREADS_MAX, |c, v| {
+        c.serve.batch.threads = size(v);
+    }),
+    count("batch", "queue_rows_max", 1..=ROWS_MAX, |c, v| {
+        c.serve.batch.queue_rows_max = size(v);
+    }),
+    slot_count("batch", "max_batch_rows", 1..=ROWS_MAX, |s, v| {
+        s.policy.max_batch_rows = size(v);
+    }),
+    slot_count("batch", "max_queue_delay_us", 0..=MINUTE_US, |s, v| {
+        s.policy.max_queue_delay_us = v;
+    }),
+    slot_count("batch", "inline_us_max", 0..=MINUTE_US, |s, v| {
+        s.policy.inline_us_max = v;
+    }),
+    slot_count("cache", "capacity_bytes", 0..=BYTES_MAX, |s, v| {
+        s.cache.capacity_bytes = v;
+    }),
+    slot_count("cache", "ttl_s", 0..=YEAR_S, |s, v| s.cache.ttl_s = v),
+    count("telemetry", "window_s", 1..=HOUR_S, |c, v| {
+        c.telemetry.window_s = v;
+    }),
+    text("telemetry", "log_format", |c, v| {
+        let words = [
+            ("auto", log::Format::Auto),
+            ("text", log::Format::Text),
+            ("json", log::Format::Json),
+        ];
+        one_of(&mut c.telemetry.log_format, v, &words)
+    }),
+    text("telemetry", "log_level", |c, v| {
+        log::check_filter(v).map_err(|error| {
+            format!("expected a filter such as info or hedgerow=debug,warn, got \"{v}\": {error}")
+        })?;
+        c.telemetry.log_level = v.to_string();
+        Ok(())
+    }),
+];
+
+/// The section of sections of one slot each.
+pub const SLOTS: &str = "slots";
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// Stores a value, for one slot or for all.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn apply(
+        &self,
+        config: &mut Config,
+        slot: Option<&str>,
+        value: &Value,
+    ) -> Result<(), String> {
+        match &self.set {
+            Set::Count(range, set) => set(config, value.count(range)?),
+            Set::SlotCount(range, set) => {
+                let count = value.count(range)?;
+                set(slot_settings(config, slot), count);
+            }
+            Set::Bool(set) => set(config, value.bool()?),
+            Set::Text(set) => set(config, value.text()?)?,
+        }
+        Ok(())
+    }
+
+    fn is_of_slots(&self) -> bool {
+        matches!(self.set, Set::SlotCount(..))
+    }
+}
+
+/// The names of the sections of all slots (`of_slot` false) or of one.
+pub fn sections(of_slot: bool) -> Vec<&'static str> {
+    let mut names: Vec<&str> = KEYS
+        .iter()
+        .filter(|key| !of_slot || key.is_of_slots())
+        .map(|key| key.section)
+        .collect();
+    names.dedup();
+    if !of_slot {
+        names.push(SLOTS);
+    }
+    names
+}
+
+/// The key with this name, of all slots or of one.
+///
+/// # Errors
+/// What the name may have been meant to be.
+pub fn find(slot: Option<&str>, section: &str, name: &str) -> Result<&'static Key, String> {
+    let of_slot = slot.is_some();
+    let within: Vec<&'static Key> = KEYS
+        .iter()
+        .filter(|key| key.section == section && (!of_slot || key.is_of_slots()))
+        .collect();
+    if within.is_empty() {
+        return Err(unknown_section(slot, section));
+    }
+    if let Some(key) = within.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let header = header(slot, section);
+    let elsewhere = KEYS.iter().find(|key| key.name == name);
+    let names: Vec<&str> = within.iter().map(|key| key.name).collect();
+    Err(match (elsewhere, check::closest(name, &names)) {
+        (Some(key), _) => format!(
+            "unknown key \"{name}\" in {header}; it belongs in [{}]",
+            key.section
+        ),
+        (None, Some(meant)) => {
+            format!("unknown key \"{name}\" in {header}; did you mean \"{meant}\"?")
+        }
+        (None, None) => format!(
+            "unknown key \"{name}\" in {header}; expected one of {}",
+            names.join(", ")
+        ),
+    })
+}
+
+/// The message for a section that does not exist.
+pub fn unknown_section(slot: Option<&str>, section: &str) -> String {
+    let header = header(slot, section);
+    let names = sections(slot.is_some());
+    if let Some(meant) = check::closest(section, &names) {
+        return format!("unknown section {header}; did you mean \"{meant}\"?");
+    }
+    if slot.is_none()
+        && let Some(key) = KEYS.iter().find(|key| key.name == section)
+    {
+        return format!("\"{section}\" belongs in [{}]", key.section);
+    }
+    format!(
+        "unknown section {header}; expected one of {}",
+        names.join(", ")
+    )
+}
+
+fn header(slot: Option<&str>, section: &str) -> String {
+    match slot {
+        Some(slot) => format!("[{SLOTS}.{slot}.{section}]"),
+        None => format!("[{section}]"),
+    }
+}
+
+const fn text(
+    section: &'static str,
+    name: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+) -> Key {
+    Key {
+        section,
+        name,
+        set: Set::Text(set),
+    }
+}
+
+const fn count(
+    section: &'static str,
+    name: &'static str,
+    range: RangeInclusive<u64>,
+    set: fn(&mut Config, u64),
+) -> Key {
+    Key {
+        section,
+        name,
+        set: Set::Count(range, set),
+    }
+}
+
+const fn slot_count(
+    section: &'static str,
+    name: &'static str,
+    range: RangeInclusive<u64>,
+    set: fn(&mut SlotSettings, u64),
+) -> Key {
+    Key {
+        section,
+        name,
+        set: Set::SlotCount(range, set),
+    }
+}
+
+fn slot_settings<'a>(config: &'a mut Config, slot: Option<&str>) -> &'a mut SlotSettings {
+    let Some(slot) = slot else {
+        return &mut config.serve.slot;
+    };
+    let common = config.serve.slot.clone();
+    config.serve.slots.entry(slot.to_string()).or_insert(common)
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn address(to: &mut SocketAddr, text: &str) -> Result<(), String> {
+    *to = text.parse().map_err(|_| {
+        format!(
+            "expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got \"{text}\""
+        )
+    })?;
+    Ok(())
+}
+
+fn path(to: &mut PathBuf, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("expected a folder, got nothing".to_string());
+    }
+    *to = PathBuf::from(text);
+    Ok(())
+}
+
+fn one_of<T: Copy>(to: &mut T, text: &str, words: &[(&str, T)]) -> Result<(), String> {
+    let Some((_, value)) = words.iter().find(|(word, _)| *word == text) else {
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        return Err(format!(
+            "expected one of {}, got \"{text}\"",
+            names.join(", ")
+        ));
+    };
+    *to = *value;
+    Ok(())
+}

@@ -1,0 +1,247 @@
+use std::path::Path;
+
+use super::*;
+use crate::telemetry::log;
+
+const FILE: &str = "hedgerow.toml";
+
+fn resolve(text: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<Config, Vec<Problem>> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    Config::resolve(Some((Path::new(FILE), text)), variables, flags)
+}
+
+fn good(text: &str, variables: &[(&str, &str)]) -> Config {
+    resolve(text, variables, &[]).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// Problems, one per line.
+fn bad(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let problems = resolve(text, variables, &[]).unwrap_err();
+    problems.iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn nothing_gives_the_defaults() {
+    assert_eq!(
+        format!("{:?}", good("", &[])),
+        format!("{:?}", Config::default())
+    );
+}
+
+#[test]
+fn flags_override_the_environment_and_that_the_file() {
+    let text = "[server]\nhttp = \"1.1.1.1:1\"\ngrpc = \"1.1.1.1:2\"\nadmin = \"1.1.1.1:3\"";
+    let variables = [
+        ("HEDGEROW__SERVER__GRPC", "2.2.2.2:2"),
+        ("HEDGEROW__server__admin", "2.2.2.2:3"),
+        ("HEDGEROW_SERVICE_PORT", "a service link of Kubernetes"),
+    ];
+    let flag = Flag {
+        name: "--admin",
+        section: "server",
+        key: "admin",
+        value: "3.3.3.3:3".to_string(),
+    };
+    let api = resolve(text, &variables, &[flag]).unwrap().api;
+    assert_eq!(api.http.to_string(), "1.1.1.1:1");
+    assert_eq!(api.grpc.to_string(), "2.2.2.2:2");
+    assert_eq!(api.admin.to_string(), "3.3.3.3:3");
+}
+
+#[test]
+fn values_are_read_by_the_type_of_their_key() {
+    let config = good(
+        "[models]\nverify = true\nbytes_max = 0x10_00\nnative_dir = \"/opt/native\"",
+        &[
+            ("HEDGEROW__SERVER__WORKERS", "1_000"),
+            ("HEDGEROW__TELEMETRY__LOG_FORMAT", "json"),
+            ("HEDGEROW__MODELS__ENGINE", "forest"),
+        ],
+    );
+    assert!(config.revision.verify);
+    assert_eq!(config.revision.bytes_max, 4096);
+    assert_eq!(config.revision.libraries.dir, Path::new("/opt/native"));
+    assert_eq!(config.revision.engine, Choice::Forest);
+    assert_eq!(config.api.workers, 1000);
+    assert_eq!(config.telemetry.log_format, log::Format::Json);
+}
+
+#[test]
+fn a_slot_inherits_what_it_does_not_say() {
+    let config = good(
+        "[slots.fraud.cache]\nttl_s = 5\n[slots.idle]\n[batch]\nmax_batch_rows = 7",
+        &[("HEDGEROW__CACHE__CAPACITY_BYTES", "99")],
+    );
+    assert_eq!(config.serve.slots.len(), 1);
+    let fraud = &config.serve.slots["fraud"];
+    assert_eq!(fraud.cache.ttl_s, 5);
+    assert_eq!(fraud.cache.capacity_bytes, 99);
+    assert_eq!(fraud.policy.max_batch_rows, 7);
+    assert_eq!(config.serve.slot.cache.ttl_s, 0);
+}
+
+#[test]
+fn a_slot_is_found_in_the_environment_without_regard_to_case() {
+    let text = "[slots.Fraud-XGB.cache]\nttl_s = 5";
+    let slots = |variable: &str| -> Vec<String> {
+        let config = good(text, &[(variable, "6")]);
+        config.serve.slots.into_keys().collect()
+    };
+    let check = |name: &str, expected: &[&str]| {
+        let variable = format!("HEDGEROW__SLOTS__{name}__CACHE__TTL_S");
+        assert_eq!(slots(&variable), expected, "{name}");
+    };
+    check("FRAUD-XGB", &["Fraud-XGB"]);
+    check("CHURN", &["Fraud-XGB", "churn"]);
+    check("Churn", &["Churn", "Fraud-XGB"]);
+    check("a__B", &["Fraud-XGB", "a__B"]);
+
+    let text = "[slots.a.cache]\nttl_s = 1\n[slots.A.cache]\nttl_s = 1\n[slots.aB.cache]\nttl_s = 1\n[slots.Ab.cache]\nttl_s = 1";
+    let variable = "HEDGEROW__SLOTS__A__CACHE__TTL_S";
+    assert_eq!(
+        good(text, &[(variable, "9")]).serve.slots["A"].cache.ttl_s,
+        9
+    );
+    assert_eq!(
+        bad(text, &[("HEDGEROW__SLOTS__AB__CACHE__TTL_S", "9")]),
+        [
+            "HEDGEROW__SLOTS__AB__CACHE__TTL_S: \"AB\" may be slot \"Ab\" or slot \"aB\" of the \
+             file; write it as it is there"
+        ]
+    );
+}
+
+#[test]
+fn every_problem_is_told_with_its_place() {
+    let text = r#"top = 1
+threads = 2
+[server]
+http = "localhost:8080"
+htpp = "0.0.0.0:80"
+workers = "four"
+body_bytes_max = 0
+threads = 1
+[modles]
+dir = "x"
+[batch]
+max_batch_rows = -1
+inline_us_max = 1.5
+nonsense = [1]
+[slots]
+loose = 3
+[slots.fraud.cach]
+ttl_s = 1
+[slots.fraud.batch]
+threads = 1
+max_queue_delay_us = 99999999999999999999
+[telemetry]
+log_level = "hedgerow=loud"
+log_format = "xml"
+"#;
+    let variables = [
+        ("HEDGEROW__MODELS__VERIFY", "maybe"),
+        ("HEDGEROW__SERVER", "x"),
+        ("HEDGEROW__SERVER__HTP", "x"),
+        ("HEDGEROW__CACHE__TTL_S", ""),
+    ];
+    let expected = r#"
+hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, telemetry, slots
+hedgerow.toml:2:1: "threads" belongs in [batch]
+hedgerow.toml:4:8: server.http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got "localhost:8080"
+hedgerow.toml:5:1: unknown key "htpp" in [server]; did you mean "http"?
+hedgerow.toml:6:11: server.workers: expected a whole number from 0 to 1024, got the text "four"
+hedgerow.toml:7:18: server.body_bytes_max: expected a whole number from 1 to 70368744177664, got 0
+hedgerow.toml:8:1: unknown key "threads" in [server]; it belongs in [batch]
+hedgerow.toml:9:2: unknown section [modles]; did you mean "models"?
+hedgerow.toml:12:18: batch.max_batch_rows: expected a whole number from 1 to 100000000, got -1
+hedgerow.toml:13:17: batch.inline_us_max: expected a whole number from 0 to 60000000, got a number with a fraction
+hedgerow.toml:14:1: unknown key "nonsense" in [batch]; expected one of threads, queue_rows_max, max_batch_rows, max_queue_delay_us, inline_us_max
+hedgerow.toml:16:9: expected a section with keys, got 3
+hedgerow.toml:17:14: unknown section [slots.fraud.cach]; did you mean "cache"?
+hedgerow.toml:20:1: unknown key "threads" in [slots.fraud.batch]; it belongs in [batch]
+hedgerow.toml:21:22: slots.fraud.batch.max_queue_delay_us: expected a whole number from 0 to 60000000, got 99999999999999999999
+hedgerow.toml:24:14: telemetry.log_format: expected one of auto, text, json, got "xml"
+HEDGEROW__CACHE__TTL_S: expected a whole number from 0 to 31622400, got ""
+HEDGEROW__MODELS__VERIFY: expected true or false, got "maybe"
+HEDGEROW__SERVER: expected HEDGEROW__SECTION__KEY or HEDGEROW__SLOTS__NAME__SECTION__KEY
+HEDGEROW__SERVER__HTP: unknown key "htp" in [server]; did you mean "http"?
+"#;
+    let mut got = bad(text, &variables);
+    // What follows is the filter's own message.
+    let filter = "hedgerow.toml:23:13: telemetry.log_level: expected a filter such as info or";
+    let position = got.iter().position(|line| line.starts_with(filter));
+    got.remove(position.expect("the filter is refused"));
+    assert_eq!(got.join("\n"), expected.trim());
+}
+
+#[test]
+fn broken_lines_do_not_hide_the_others() {
+    let got = bad(
+        "[server]\nhttp = \nworkers = -1\nadmin = \"é\" x\n[server]\n",
+        &[],
+    );
+    let places: Vec<&str> = got
+        .iter()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "hedgerow.toml:2:8",
+            "hedgerow.toml:3:11",
+            "hedgerow.toml:4:13",
+            "hedgerow.toml:5:2"
+        ],
+        "{got:#?}"
+    );
+}
+
+#[test]
+fn two_listeners_cannot_have_one_address() {
+    let check = |http: &str, grpc: &str, expected: &[&str]| {
+        let text = format!("[server]\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n");
+        let got = resolve(&text, &[], &[]).err().unwrap_or_default();
+        let got: Vec<String> = got.iter().map(Problem::to_string).collect();
+        assert_eq!(got, expected, "{http} {grpc}");
+    };
+    check("127.0.0.1:1", "127.0.0.1:2", &[]);
+    check("127.0.0.1:1", "127.0.0.2:1", &[]);
+    check("127.0.0.1:0", "127.0.0.1:0", &[]);
+    check("0.0.0.0:1", "[::1]:1", &[]);
+    check(
+        "[::]:1",
+        "127.0.0.1:1",
+        &["hedgerow.toml:3:8: server.http: [::]:1 collides with server.grpc, which is 127.0.0.1:1"],
+    );
+    check(
+        "0.0.0.0:1",
+        "0.0.0.0:8082",
+        &[
+            "hedgerow.toml:2:8: server.grpc: 0.0.0.0:8082 collides with server.admin, which is 127.0.0.1:8082",
+        ],
+    );
+    // A wrong address is one problem, not two.
+    let got = bad("[server]\nhttp = \"x\"\ngrpc = \"0.0.0.0:8080\"", &[]);
+    assert_eq!(got.len(), 1, "{got:?}");
+}
+
+#[test]
+fn a_missing_file_is_a_problem() {
+    let problems = Config::load(Some(Path::new("no/such/file.toml")), &[]).unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .starts_with("no/such/file.toml: cannot be read: "),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn every_key_has_one_name() {
+    let names: Vec<String> = key_names().collect();
+    let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(unique.len(), names.len());
+}
