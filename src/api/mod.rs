@@ -1,6 +1,36 @@
 //! The protocols: HTTP and gRPC, both in front of [`crate::serve::infer`].
 
+pub mod grpc;
+pub mod http;
+
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Code, Error};
+use crate::serve::Server;
+use crate::source::Repository;
+
+/// What every protocol's handlers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pub server: Arc<Server>,
+    pub repository: Repository,
+    pub settings: Arc<Settings>,
+    /// The engines of this binary: name, and version or why it is missing.
+    pub engines: Arc<Vec<(&'static str, Result<String, String>)>>,
+    /// Writes what `/metrics` answers.
+    pub metrics: Arc<crate::telemetry::metrics::Metrics>,
+}
+
+/// The listener that a request came by: what it may do depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// HTTP or gRPC for clients.
+    Public,
+    /// For operators.
+    Admin,
+}
 
 /// Settings of the listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,5 +75,44 @@ impl Default for Settings {
             drain_delay_ms: 0,
             drain_timeout_ms: 20_000,
         }
+    }
+}
+
+impl Shared {
+    /// Whether models may be loaded and unloaded by this listener.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`] with the place where they may.
+    pub fn check_control(&self, listener: Listener) -> Result<(), Error> {
+        if listener == Listener::Admin || self.settings.model_control == ModelControl::All {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Forbidden,
+            "models are loaded and unloaded on the admin address; server.model_control = \"all\" allows it here",
+        ))
+    }
+
+    /// Ready: every slot that has revisions answers, and the server is not draining.
+    pub fn is_ready(&self) -> bool {
+        let slots = self.server.registry.slots();
+        !self.server.admission.is_draining()
+            && self.server.is_started()
+            && slots
+                .values()
+                .all(|slot| slot.roles().is_some() || slot.is_unloaded())
+    }
+
+    /// The earlier of the caller's timeout and the configured one, counted from `received`.
+    pub fn deadline(&self, received: Instant, timeout: Option<Duration>) -> Option<Instant> {
+        let limit = match self.settings.request_timeout_ms {
+            0 => None,
+            ms => Some(Duration::from_millis(ms)),
+        };
+        let shorter = match (timeout, limit) {
+            (Some(timeout), Some(limit)) => Some(timeout.min(limit)),
+            (timeout, limit) => timeout.or(limit),
+        };
+        shorter.and_then(|shorter| received.checked_add(shorter))
     }
 }

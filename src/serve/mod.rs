@@ -7,7 +7,7 @@ pub mod request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::error::{Code, Error};
@@ -49,6 +49,7 @@ pub struct Server {
     pub unresolved: Usage,
     lanes: BTreeMap<String, Lane>,
     other: Lane,
+    started: AtomicBool,
 }
 
 /// How a slot's requests are worked on.
@@ -95,7 +96,18 @@ impl Server {
                 .map(|(name, slot)| (name.clone(), lane(slot)))
                 .collect(),
             other: lane(&settings.slot),
+            started: AtomicBool::new(false),
         })
+    }
+
+    /// Notes that the models present at the start were tried.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// Whether the models present at the start were tried.
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
     }
 
     /// The slot with this name.

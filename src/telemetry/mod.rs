@@ -1,6 +1,7 @@
 //! What the outside sees of the server: metrics and logs.
 
 pub mod log;
+pub mod metrics;
 
 /// Settings of metrics and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]

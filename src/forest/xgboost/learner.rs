@@ -99,7 +99,6 @@ pub fn describe(document: &Value) -> Result<Description, ParseError> {
         booster: booster.text("name")?.to_string(),
         trees,
         library_version: version(document),
-        graph: None,
     })
 }
 
