@@ -1,10 +1,253 @@
-//! gRPC, by tonic.
+//! gRPC, by tonic: the inference service with Triton's extensions, health, and reflection. Each
+//! method is a thin line to a function of a submodule; errors become statuses here and only here.
+
+mod decode;
+mod encode;
+mod health;
+mod infer;
+mod metadata;
+mod repository;
+mod statistics;
+mod timeout;
+
+use std::time::Instant;
 
 use axum::Router;
+use tonic::codec::CompressionEncoding;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::service::{Interceptor, Routes};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_server::HealthServer;
 
-use super::Shared;
+use super::{Listener, Shared};
+use crate::error::{Code, Error};
+use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+
+/// What the proto compiles to: messages, server and client.
+pub mod pb {
+    tonic::include_proto!("inference");
+}
+
+/// The proto's descriptors, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.fds"));
+
+/// The inference service's full name.
+const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// Answers the inference service's methods.
+#[derive(Clone, Debug)]
+struct Inference {
+    shared: Shared,
+}
+
+/// When a request's headers were there, noted before its body is read.
+#[derive(Clone, Copy, Debug)]
+struct Received(Instant);
+
+/// Notes [`Received`].
+#[derive(Clone, Copy, Debug)]
+struct Stamp;
 
 /// The services as one router.
-pub fn router(_shared: Shared) -> Router {
-    Router::new()
+pub fn router(shared: Shared) -> Router {
+    let gzip = CompressionEncoding::Gzip;
+    let body_bytes_max = shared.settings.body_bytes_max;
+    let health = HealthServer::new(health::Service::new(shared.clone()));
+    let inference = GrpcInferenceServiceServer::new(Inference { shared })
+        .max_decoding_message_size(body_bytes_max)
+        .accept_compressed(gzip)
+        .send_compressed(gzip);
+    let routes = Routes::new(InterceptedService::new(inference, Stamp)).add_service(health);
+    with_reflection(routes).into_axum_router()
+}
+
+/// Adds both versions of reflection: tools speak one or the other.
+fn with_reflection(mut routes: Routes) -> Routes {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    match builder().build_v1() {
+        Ok(service) => routes = routes.add_service(service),
+        Err(error) => tracing::error!(%error, "reflection v1 is off"),
+    }
+    match builder().build_v1alpha() {
+        Ok(service) => routes = routes.add_service(service),
+        Err(error) => tracing::error!(%error, "reflection v1alpha is off"),
+    }
+    routes
+}
+
+impl Interceptor for Stamp {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.extensions_mut().insert(Received(Instant::now()));
+        Ok(request)
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Inference {
+    async fn server_live(
+        &self,
+        _request: Request<pb::ServerLiveRequest>,
+    ) -> Result<Response<pb::ServerLiveResponse>, Status> {
+        Ok(Response::new(pb::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _request: Request<pb::ServerReadyRequest>,
+    ) -> Result<Response<pb::ServerReadyResponse>, Status> {
+        let ready = self.shared.is_ready();
+        Ok(Response::new(pb::ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<pb::ModelReadyRequest>,
+    ) -> Result<Response<pb::ModelReadyResponse>, Status> {
+        answer(metadata::ready(&self.shared.server, &request.into_inner()))
+    }
+
+    async fn server_metadata(
+        &self,
+        _request: Request<pb::ServerMetadataRequest>,
+    ) -> Result<Response<pb::ServerMetadataResponse>, Status> {
+        Ok(Response::new(metadata::server()))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<pb::ModelMetadataRequest>,
+    ) -> Result<Response<pb::ModelMetadataResponse>, Status> {
+        answer(metadata::model(&self.shared.server, &request.into_inner()))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<pb::ModelInferRequest>,
+    ) -> Result<Response<pb::ModelInferResponse>, Status> {
+        answer(infer::infer(&self.shared, request).await)
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<pb::ModelConfigRequest>,
+    ) -> Result<Response<pb::ModelConfigResponse>, Status> {
+        answer(metadata::config(&self.shared.server, &request.into_inner()))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<pb::ModelStatisticsRequest>,
+    ) -> Result<Response<pb::ModelStatisticsResponse>, Status> {
+        let request = request.into_inner();
+        answer(statistics::statistics(&self.shared.server, &request))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<pb::RepositoryIndexRequest>,
+    ) -> Result<Response<pb::RepositoryIndexResponse>, Status> {
+        let ready = request.into_inner().ready;
+        Ok(Response::new(repository::index(&self.shared.server, ready)))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<pb::RepositoryModelLoadRequest>,
+    ) -> Result<Response<pb::RepositoryModelLoadResponse>, Status> {
+        let loaded = repository::load(&self.shared, Listener::Public, request.into_inner()).await;
+        answer(loaded.map(|()| pb::RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<pb::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<pb::RepositoryModelUnloadResponse>, Status> {
+        let request = request.into_inner();
+        let unloaded = repository::unload(&self.shared, Listener::Public, &request).await;
+        answer(unloaded.map(|()| pb::RepositoryModelUnloadResponse {}))
+    }
+}
+
+fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(status)
+}
+
+/// An error as its status; where it says when to come back, so does the metadata `retry-after`, in
+/// whole seconds.
+fn status(error: Error) -> Status {
+    let retry_after = error.retry_after;
+    let mut status = Status::new(tonic::Code::from_i32(error.code.grpc()), error.message);
+    if let Some(retry_after) = retry_after {
+        let seconds = retry_after.as_secs_f64().ceil() as u64;
+        let value = MetadataValue::from(seconds);
+        status.metadata_mut().insert("retry-after", value);
+    }
+    status
+}
+
+/// A version as clients write it: empty for the revision that answers, or a revision's id.
+///
+/// # Errors
+/// [`Code::NotFound`] for what cannot be a revision's id.
+fn version(text: &str) -> Result<Option<u64>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    revision_id(text).map(Some).ok_or_else(|| {
+        Error::new(
+            Code::NotFound,
+            "model version: expected nothing or a positive integer",
+        )
+    })
+}
+
+/// A positive integer, digits only.
+fn revision_id(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id > 0)
+}
+
+/// A client's name, cut to what an error message can hold.
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_empty_or_a_positive_integer() {
+        assert_eq!(version(""), Ok(None));
+        assert_eq!(version("7"), Ok(Some(7)));
+        for text in ["0", "-1", "+1", "1.0", "v1", " 1", "99999999999999999999"] {
+            assert_eq!(version(text).unwrap_err().code, Code::NotFound, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_its_code_message_and_time_to_come_back() {
+        for code in Code::ALL {
+            let status = status(Error::new(code, "message"));
+            assert_eq!(status.code() as i32, code.grpc());
+            assert_eq!(status.message(), "message");
+            assert!(status.metadata().get("retry-after").is_none());
+        }
+        let status = status(Error::overloaded("full"));
+        assert_eq!(status.metadata().get("retry-after").unwrap(), "1");
+    }
+
+    #[test]
+    fn reflection_knows_the_descriptors() {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS);
+        assert!(builder.build_v1().is_ok());
+        let name = <GrpcInferenceServiceServer<Inference> as tonic::server::NamedService>::NAME;
+        assert_eq!(name, SERVICE);
+    }
 }
