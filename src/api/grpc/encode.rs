@@ -29,8 +29,7 @@ pub fn outputs(
             shape: shape.iter().map(|size| *size as i64).collect(),
             ..InferOutputTensor::default()
         };
-        // FP16 has no typed field.
-        if raw || output.dtype == DType::Fp16 {
+        if raw {
             let bytes = shape.iter().product::<usize>() * output.dtype.size().unwrap_or(8);
             contents.push(raw_values(output, values, bytes)?.into());
         } else {

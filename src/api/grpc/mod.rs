@@ -218,36 +218,4 @@ fn short(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_empty_or_a_positive_integer() {
-        assert_eq!(version(""), Ok(None));
-        assert_eq!(version("7"), Ok(Some(7)));
-        for text in ["0", "-1", "+1", "1.0", "v1", " 1", "99999999999999999999"] {
-            assert_eq!(version(text).unwrap_err().code, Code::NotFound, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_error_keeps_its_code_message_and_time_to_come_back() {
-        for code in Code::ALL {
-            let status = status(Error::new(code, "message"));
-            assert_eq!(status.code() as i32, code.grpc());
-            assert_eq!(status.message(), "message");
-            assert!(status.metadata().get("retry-after").is_none());
-        }
-        let status = status(Error::overloaded("full"));
-        assert_eq!(status.metadata().get("retry-after").unwrap(), "1");
-    }
-
-    #[test]
-    fn reflection_knows_the_descriptors() {
-        let builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS);
-        assert!(builder.build_v1().is_ok());
-        let name = <GrpcInferenceServiceServer<Inference> as tonic::server::NamedService>::NAME;
-        assert_eq!(name, SERVICE);
-    }
-}
+mod tests;
