@@ -96,7 +96,7 @@ impl Shared {
     /// Ready: every slot that has revisions answers, and the server is not draining.
     pub fn is_ready(&self) -> bool {
         let slots = self.server.registry.slots();
-        !self.server.admission.is_draining()
+        !self.server.is_leaving()
             && self.server.is_started()
             && slots
                 .values()

@@ -50,6 +50,7 @@ pub struct Server {
     lanes: BTreeMap<String, Lane>,
     other: Lane,
     started: AtomicBool,
+    leaving: AtomicBool,
 }
 
 /// How a slot's requests are worked on.
@@ -97,6 +98,7 @@ impl Server {
                 .collect(),
             other: lane(&settings.slot),
             started: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         })
     }
 
@@ -108,6 +110,16 @@ impl Server {
     /// Whether the models present at the start were tried.
     pub fn is_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
+    }
+
+    /// Notes that the server is about to stop: it answers, but is no longer ready.
+    pub fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is about to stop.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// The slot with this name.

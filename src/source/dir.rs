@@ -1,6 +1,25 @@
-//! A watched folder of models: `<dir>/<slot>/<revision>/`.
+//! A watched folder of models: `<dir>/<slot>/<revision>/`, where a revision's name is a positive
+//! whole number. Of each slot the highest revision that loads answers.
+//!
+//! A revision is taken in once its folder holds still: nothing in it (names, sizes, modification
+//! times) changed for `settle_ms`, judged by the modification times themselves or by looking again.
+//! Names that begin with a dot or end in `.tmp` or `.part` are not looked at: write aside, then
+//! rename. A revision that was refused is tried again when its files change.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::{Action, Command, Files, Repository};
+use crate::error::{Code, Error};
+use crate::model::artifact::Artifact;
+use crate::model::revision::{self, Revision};
+use crate::model::slot::{Slot, State};
+use crate::serve::Server;
+use crate::task::Supervisor;
 
 /// Where models lie and how they are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +31,37 @@ pub struct Settings {
     pub settle_ms: u64,
 }
 
+/// The repository's task: looks at the folder, takes commands, prepares and commits.
+struct Watcher {
+    settings: Settings,
+    revisions: Arc<revision::Settings>,
+    server: Arc<Server>,
+    supervisor: Supervisor,
+    commands: mpsc::Receiver<Command>,
+    /// What is known of each revision's folder.
+    seen: BTreeMap<(String, u64), Seen>,
+    /// Slots whose revision was chosen by a command: the highest revision at that time. Newer ones
+    /// are taken in, these and older ones are not.
+    held: BTreeMap<String, u64>,
+    /// Folders that were found and are not revisions: warned of once.
+    warned: Vec<PathBuf>,
+}
+
+/// A revision's folder as it was last seen.
+#[derive(Clone, Debug)]
+struct Seen {
+    files: Listing,
+    since: Instant,
+    /// Whether these very files were tried: loaded or refused.
+    tried: bool,
+}
+
+/// Names, sizes and modification times below a revision's folder, and the folder's own time.
+type Listing = Vec<(String, u64, SystemTime)>;
+
+/// The revisions of every slot, as they lie in the folder.
+type Scan = BTreeMap<String, BTreeMap<u64, Listing>>;
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -20,4 +70,394 @@ impl Default for Settings {
             settle_ms: 2000,
         }
     }
+}
+
+/// Starts watching. What lies in the folder now is taken in first.
+pub fn start(
+    settings: Settings,
+    revisions: revision::Settings,
+    server: Arc<Server>,
+    supervisor: &Supervisor,
+) -> Repository {
+    let (repository, commands) = Repository::new();
+    let watcher = Watcher {
+        settings,
+        revisions: Arc::new(revisions),
+        server,
+        supervisor: supervisor.clone(),
+        commands,
+        seen: BTreeMap::new(),
+        held: BTreeMap::new(),
+        warned: Vec::new(),
+    };
+    supervisor.spawn("repository", watcher.run());
+    repository
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        let supervisor = self.supervisor.clone();
+        let mut interval =
+            tokio::time::interval(Duration::from_millis(self.settings.poll_interval_ms));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = supervisor.stopping() => return,
+                Some(command) = self.commands.recv() => self.command(command).await,
+                _ = interval.tick() => self.look().await,
+            }
+        }
+    }
+
+    /// One look at the folder: what is new is loaded, what is gone is dropped.
+    async fn look(&mut self) {
+        let dir = self.settings.dir.clone();
+        let Some(scan) = self.supervisor.blocking("scan", move || scan(&dir)).await else {
+            return;
+        };
+        let (scan, odd) = match scan {
+            Ok(found) => found,
+            Err(error) => {
+                // The last good champions go on answering.
+                tracing::warn!(dir = %self.settings.dir.display(), %error, "cannot read the models folder");
+                return;
+            }
+        };
+        for path in odd {
+            if !self.warned.contains(&path) && self.warned.len() < 1000 {
+                tracing::warn!(path = %path.display(), "not a revision: expected a whole number as its name");
+                self.warned.push(path);
+            }
+        }
+        self.drop_what_is_gone(&scan).await;
+        for (name, revisions) in scan {
+            self.look_at(&name, revisions).await;
+        }
+        if self
+            .seen
+            .values()
+            .all(|seen| seen.tried || self.settings.settle_ms == 0)
+        {
+            self.server.set_started();
+        }
+    }
+
+    /// Loads the highest revision of a slot that has settled and was not tried, unless a higher one
+    /// answers already.
+    async fn look_at(&mut self, name: &str, revisions: BTreeMap<u64, Listing>) {
+        if revisions.is_empty() {
+            return;
+        }
+        let slot = self.server.registry.insert(name);
+        for (id, files) in &revisions {
+            self.note(&slot, *id, files);
+        }
+        let floor = self.held.get(name).copied();
+        for (id, _) in revisions.into_iter().rev() {
+            if floor.is_some_and(|floor| id <= floor) {
+                return;
+            }
+            let answers = slot.roles().map(|roles| roles.champion.id);
+            let Some(seen) = self.seen.get(&(name.to_string(), id)) else {
+                continue;
+            };
+            if seen.tried {
+                // The highest one that answers, or one that was refused: then the next lower.
+                if answers.is_some_and(|answers| answers >= id) {
+                    return;
+                }
+                continue;
+            }
+            if !settled(seen, self.settings.settle_ms) {
+                slot.set_state(id, State::Settling);
+                // While a champion answers, wait for the newer one; without, take the next.
+                if answers.is_some() {
+                    return;
+                }
+                continue;
+            }
+            if answers.is_some_and(|answers| answers > id) {
+                slot.set_state(
+                    id,
+                    State::Unavailable("a higher revision answers".to_string()),
+                );
+                return;
+            }
+            let loaded = self.load(&slot, id, None).await;
+            if let Some(seen) = self.seen.get_mut(&(name.to_string(), id)) {
+                seen.tried = true;
+            }
+            if loaded.is_ok() {
+                self.held.remove(name);
+            }
+        }
+    }
+
+    /// Remembers a revision's files; changed files are to be tried again.
+    fn note(&mut self, slot: &Slot, id: u64, files: &Listing) {
+        let key = (slot.name.clone(), id);
+        match self.seen.get_mut(&key) {
+            Some(seen) if seen.files == *files => {}
+            known => {
+                let seen = Seen {
+                    files: files.clone(),
+                    since: Instant::now(),
+                    tried: false,
+                };
+                match known {
+                    Some(known) => *known = seen,
+                    None => {
+                        self.seen.insert(key, seen);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn drop_what_is_gone(&mut self, scan: &Scan) {
+        let here = |name: &str, id: u64| scan.get(name).is_some_and(|ids| ids.contains_key(&id));
+        let gone: Vec<(String, u64)> = self
+            .seen
+            .keys()
+            .filter(|(name, id)| !here(name, *id))
+            .cloned()
+            .collect();
+        for (name, id) in gone {
+            self.seen.remove(&(name.clone(), id));
+            let Some(slot) = self.server.registry.slot(&name) else {
+                continue;
+            };
+            slot.retire(id, "its folder is gone");
+            slot.forget(id);
+            tracing::info!(slot = name, revision = id, "revision removed");
+            // A lower revision in the folder may have to answer again.
+            for (key, seen) in &mut self.seen {
+                let loaded = slot
+                    .roles()
+                    .is_some_and(|roles| roles.revision(key.1).is_some());
+                if key.0 == name && !loaded {
+                    seen.tried = false;
+                }
+            }
+            if !scan.contains_key(&name) {
+                self.held.remove(&name);
+                self.server.registry.remove(&name);
+                tracing::info!(slot = name, "slot removed");
+            }
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        let Command {
+            slot,
+            action,
+            reply,
+        } = command;
+        let result = match action {
+            Action::Unload => self.unload(&slot),
+            Action::Load { revision, files } => self.load_on_command(&slot, revision, files).await,
+        };
+        // Who asked may be gone.
+        let _sent = reply.send(result);
+    }
+
+    fn unload(&mut self, name: &str) -> Result<(), Error> {
+        let slot = self.server.slot(name)?;
+        slot.unload("unloaded");
+        self.held.insert(name.to_string(), self.highest(name));
+        tracing::info!(slot = name, "slot unloaded");
+        Ok(())
+    }
+
+    async fn load_on_command(
+        &mut self,
+        name: &str,
+        revision: Option<u64>,
+        mut files: Files,
+    ) -> Result<(), Error> {
+        self.look().await;
+        let known = self.server.registry.slot(name);
+        if known.is_none() && files.is_empty() {
+            return Err(self
+                .server
+                .slot(name)
+                .err()
+                .unwrap_or_else(|| Error::internal("no slot")));
+        }
+        if !plain_name(name) {
+            return Err(Error::invalid(
+                "a model's name is letters, digits, dots, dashes and underscores",
+            ));
+        }
+        let in_folder = self
+            .seen
+            .keys()
+            .filter(|key| key.0 == name)
+            .map(|key| key.1);
+        let highest = files.keys().copied().max().or_else(|| in_folder.max());
+        let Some(id) = revision.or(highest) else {
+            return Err(Error::new(
+                Code::NotFound,
+                format!("model \"{name}\" has no revision"),
+            ));
+        };
+        let given = files.remove(&id);
+        if given.is_none() && !self.seen.contains_key(&(name.to_string(), id)) {
+            return Err(Error::new(
+                Code::NotFound,
+                format!("model \"{name}\" has no revision {id}"),
+            ));
+        }
+        let slot = self.server.registry.insert(name);
+        self.load(&slot, id, given).await.map_err(|reason| {
+            Error::invalid(format!("model \"{name}\", revision {id}: {reason}"))
+        })?;
+        let hold = self.highest(name).max(id);
+        self.held.insert(name.to_string(), hold);
+        Ok(())
+    }
+
+    fn highest(&self, name: &str) -> u64 {
+        let ids = self
+            .seen
+            .keys()
+            .filter(|key| key.0 == name)
+            .map(|key| key.1);
+        ids.max().unwrap_or(0)
+    }
+
+    /// Prepares a revision off the serving threads and commits it. The slot stays as it was when
+    /// that fails; the reason goes to the log, the slot's state and its counter.
+    async fn load(
+        &self,
+        slot: &Arc<Slot>,
+        id: u64,
+        files: Option<BTreeMap<String, Vec<u8>>>,
+    ) -> Result<(), String> {
+        let started = Instant::now();
+        let dir = self.settings.dir.join(&slot.name).join(id.to_string());
+        let settings = Arc::clone(&self.revisions);
+        let name = slot.name.clone();
+        slot.set_state(id, State::Loading);
+        let prepared = self
+            .supervisor
+            .blocking("prepare", move || {
+                prepare(&name, id, &dir, files, &settings)
+            })
+            .await
+            .unwrap_or_else(|| Err("preparing it panicked".to_string()));
+        match prepared {
+            Ok(revision) => {
+                let engine = revision.outline().engine;
+                let (digest, cost) = (revision.digest.clone(), revision.cost);
+                slot.commit(Arc::new(revision), started);
+                tracing::info!(
+                    slot = slot.name,
+                    revision = id,
+                    engine,
+                    digest,
+                    row_ns = cost.row_ns,
+                    load_ms = started.elapsed().as_millis() as u64,
+                    "revision answers"
+                );
+                Ok(())
+            }
+            Err(reason) => {
+                slot.usage
+                    .refusals
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                slot.set_state(id, State::Unavailable(reason.clone()));
+                let answers = slot.roles().map(|roles| roles.champion.id);
+                tracing::warn!(
+                    slot = slot.name,
+                    revision = id,
+                    reason,
+                    answers,
+                    "revision refused"
+                );
+                Err(reason)
+            }
+        }
+    }
+}
+
+fn prepare(
+    name: &str,
+    id: u64,
+    dir: &Path,
+    files: Option<BTreeMap<String, Vec<u8>>>,
+    settings: &revision::Settings,
+) -> Result<Revision, String> {
+    let artifact = match files {
+        Some(files) => Artifact::from_files(dir, files),
+        None => Artifact::read(dir, settings.bytes_max),
+    };
+    let artifact = artifact.map_err(|error| error.to_string())?;
+    revision::prepare(name, id, artifact, settings)
+}
+
+/// Whether nothing changed for `settle_ms`: since we first saw it so, or by its own times.
+fn settled(seen: &Seen, settle_ms: u64) -> bool {
+    let settle = Duration::from_millis(settle_ms);
+    let still = |time: &SystemTime| time.elapsed().is_ok_and(|age| age >= settle);
+    seen.since.elapsed() >= settle || seen.files.iter().all(|(_, _, time)| still(time))
+}
+
+/// Every slot's revisions, and folders inside slots that are not revisions.
+fn scan(dir: &Path) -> std::io::Result<(Scan, Vec<PathBuf>)> {
+    let mut found = Scan::new();
+    let mut odd = Vec::new();
+    for slot in std::fs::read_dir(dir)? {
+        let slot = slot?;
+        let name = slot.file_name().to_string_lossy().into_owned();
+        if ignored(&name) || !plain_name(&name) || !slot.path().is_dir() {
+            continue;
+        }
+        let mut revisions = BTreeMap::new();
+        // A folder may vanish between two steps: then it is not there.
+        for revision in std::fs::read_dir(slot.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = revision.file_name().to_string_lossy().into_owned();
+            if ignored(&name) || !revision.path().is_dir() {
+                continue;
+            }
+            match name.parse::<u64>() {
+                Ok(id) if id > 0 && id.to_string() == name => {
+                    if let Ok(files) = listing(&revision.path()) {
+                        revisions.insert(id, files);
+                    }
+                }
+                _ => odd.push(revision.path()),
+            }
+        }
+        if !revisions.is_empty() {
+            found.insert(name, revisions);
+        }
+    }
+    Ok((found, odd))
+}
+
+fn listing(dir: &Path) -> std::io::Result<Listing> {
+    let mut files = vec![(String::new(), 0, std::fs::metadata(dir)?.modified()?)];
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        // Follows links: Kubernetes mounts files as links to a folder of the moment.
+        let about = std::fs::metadata(entry.path())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.push((name, about.len(), about.modified()?));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn ignored(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part")
+}
+
+fn plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && name.len() <= 200 && name.chars().all(plain) && !ignored(name)
 }
