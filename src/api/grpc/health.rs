@@ -44,7 +44,8 @@ impl Health for Service {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// The status now and whenever it changed. Ends after a drain was told, so that no watcher
+    /// The status now and whenever it changed. Ends after it told that the server is about to stop, so
+    /// that no watcher
     /// holds up a shutdown.
     async fn watch(
         &self,
@@ -59,7 +60,7 @@ impl Health for Service {
             if ended {
                 return None;
             }
-            ended = shared.server.admission.is_draining();
+            ended = shared.server.is_leaving();
             let now = serving(&shared, &service);
             let changed = last.replace(now) != Some(now);
             Some(changed.then(|| Ok(response(now))))

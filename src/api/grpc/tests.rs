@@ -79,7 +79,10 @@ fn shared(supervisor: &Supervisor) -> Shared {
             ..Settings::default()
         }),
         engines: Arc::default(),
-        metrics: Arc::default(),
+        metrics: Arc::new(crate::telemetry::metrics::Metrics::new(
+            std::time::Duration::from_secs(60),
+            Instant::now(),
+        )),
     }
 }
 
