@@ -1,0 +1,51 @@
+# `make run` builds and serves the sample models; `make test` runs everything.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+ADDRESSES ?=
+
+.PHONY: help run build native test lint unit clients deny audit models golden clean
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: native build ## Build, and serve the sample models on 8080 (HTTP), 8081 (gRPC), 8082 (admin).
+	exec target/release/hedgerow serve models --config models/hedgerow.toml $(ADDRESSES)
+
+build: tools ## Build the release binary. No C++ is compiled.
+	cargo build --release --bin hedgerow
+
+native: ## Fetch ONNX Runtime and XGBoost for the models that need them (optional).
+	@scripts/native.sh || echo "native: not fetched; models that need ONNX Runtime or XGBoost are refused, all others are served"
+
+.PHONY: tools
+tools:
+	@scripts/tools.sh
+
+test: ## Everything: format, lints, licences, unit and integration tests, real clients.
+	@scripts/test.sh
+
+lint: ## Format and lints only.
+	@scripts/test.sh lint
+
+unit: ## Unit and integration tests only.
+	@scripts/test.sh rust
+
+clients: ## Real clients only: tritonclient, KServe's, curl.
+	@scripts/test.sh clients
+
+deny: ## Licences, bans and sources of all dependencies.
+	@scripts/test.sh deny
+
+audit: ## Known vulnerabilities; needs the advisory database from the network.
+	cargo deny check advisories
+
+models: ## Train the sample models again.
+	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt
+	.venv/models/bin/python models/train.py
+
+golden: ## Record the golden fixtures again, with the original libraries.
+	python3 tests/golden/make.py --venvs .venv/golden
+
+clean: ## Remove what was built.
+	cargo clean

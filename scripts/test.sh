@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|clients]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+only=${1:-all}
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    echo "==> $name"
+    "$@"
+    echo "==> $name: ok, $((SECONDS - start)) s"
+}
+
+wants() { [ "$only" = all ] || [ "$only" = "$1" ]; }
+
+scripts/tools.sh
+scripts/native.sh
+# LightGBM's own library is the oracle of the exactness tests; it is compiled from source once.
+build_path=$(scripts/build-tools.sh)
+export PATH="$build_path${build_path:+:}$PATH"
+
+if wants lint; then
+    step "format" cargo fmt --check
+    step "lints" cargo clippy --quiet --all-targets --features lightgbm -- -D warnings
+fi
+if wants deny; then
+    command -v cargo-deny >/dev/null || step "installing cargo-deny" cargo install --quiet --locked cargo-deny
+    step "licences, bans, sources" cargo deny --log-level error check licenses bans sources
+fi
+if wants rust; then
+    step "unit and integration tests" cargo test --features lightgbm
+fi
+if wants clients; then
+    step "build" cargo build --features lightgbm --bin hedgerow
+    step "clients' environment" scripts/clients-venv.sh
+    step "real clients" .venv/clients/bin/python -m pytest -q tests/clients
+fi
+echo "==> all passed"

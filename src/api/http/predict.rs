@@ -1,0 +1,246 @@
+//! `POST /v1/models/{model}:predict`: rows as lists, or as records by feature name.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+use super::data::{self, List};
+use super::infer::timeout;
+use super::json::{Kind, Reader};
+use crate::api::Shared;
+use crate::error::Error;
+use crate::model::usage::Protocol;
+use crate::serve::{self, InferRequest, InferResponse};
+use crate::tensor::{Cell, DType, Tensor, Values};
+
+/// Columns of records, in the order of the first record.
+#[derive(Debug, Default)]
+struct Records {
+    columns: Vec<(String, Vec<Cell>)>,
+    index: HashMap<String, usize>,
+    rows: usize,
+}
+
+/// Answers a prediction request for a slot.
+///
+/// # Errors
+/// What is wrong with the body, or what [`serve::infer`] says.
+pub async fn predict(
+    shared: &Shared,
+    slot: String,
+    revision: Option<u64>,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let received = Instant::now();
+    let request = InferRequest {
+        slot,
+        revision,
+        tensors: decode(&body)?,
+        outputs: Vec::new(),
+        deadline: shared.deadline(received, timeout(headers, None)?),
+        protocol: Protocol::Http,
+        received,
+    };
+    let answer = serve::infer(&shared.server, request).await?;
+    Ok(encode(&answer))
+}
+
+fn decode(body: &[u8]) -> Result<Vec<Tensor>, Error> {
+    let mut tensors = None;
+    let mut reader = Reader::new(body);
+    reader.object(|reader, key| {
+        let given = match key {
+            "instances" => instances(reader)?,
+            "inputs" => columns(reader)?,
+            _ => return reader.skip(),
+        };
+        if tensors.replace(given).is_some() {
+            return Err(Error::invalid(
+                "body: both \"instances\" and \"inputs\"; expected one",
+            ));
+        }
+        Ok(())
+    })?;
+    reader.end()?;
+    tensors.ok_or_else(|| Error::invalid("body: expected a key \"instances\""))
+}
+
+/// A list of rows: lists of values, or objects by feature name.
+fn instances(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
+    let mut ahead = reader.clone();
+    let mut first = None;
+    // Only the first row's kind matters here; the rest of the document is read below.
+    let _first_only = ahead.array(|ahead| {
+        first = Some(ahead.kind()?);
+        Err(Error::invalid("enough"))
+    });
+    if first != Some(Kind::Object) {
+        let list = List::read(reader)?;
+        if list.shape().len() > 2 {
+            return Err(Error::invalid(
+                "\"instances\": expected a list of rows of values",
+            ));
+        }
+        return Ok(vec![list.into_tensor(String::new())]);
+    }
+    let mut records = Records::default();
+    reader.array(|reader| records.read(reader))?;
+    Ok(records.into_tensors())
+}
+
+/// `{"feature": [values], …}`.
+fn columns(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
+    if reader.kind()? == Kind::Array {
+        return Ok(vec![List::read(reader)?.into_tensor(String::new())]);
+    }
+    let mut tensors = Vec::new();
+    reader.object(|reader, name| {
+        tensors.push(List::read(reader)?.into_tensor(name.to_string()));
+        Ok(())
+    })?;
+    Ok(tensors)
+}
+
+impl Records {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let row = self.rows;
+        let mut given = 0;
+        reader.object(|reader, name| {
+            let cell = cell(reader)?;
+            let column = match self.index.get(name) {
+                Some(column) => *column,
+                None if row > 0 => {
+                    return Err(Error::invalid(format!(
+                        "feature \"{name}\", row {row}: the rows before it do not have it"
+                    )));
+                }
+                None => {
+                    self.index.insert(name.to_string(), self.columns.len());
+                    self.columns.push((name.to_string(), Vec::new()));
+                    self.columns.len() - 1
+                }
+            };
+            given += 1;
+            self.columns[column].1.push(cell);
+            Ok(())
+        })?;
+        self.rows += 1;
+        if given == self.columns.len() {
+            return Ok(());
+        }
+        let missing = self
+            .columns
+            .iter()
+            .find(|(_, cells)| cells.len() < self.rows);
+        let name = missing.map_or("", |(name, _)| name.as_str());
+        Err(Error::invalid(format!(
+            "feature \"{name}\", row {row}: missing"
+        )))
+    }
+
+    fn into_tensors(self) -> Vec<Tensor> {
+        let rows = self.rows;
+        let tensor = |(name, cells)| Tensor {
+            name,
+            dtype: DType::Fp64,
+            shape: vec![rows],
+            values: Values::Cells(cells),
+        };
+        self.columns.into_iter().map(tensor).collect()
+    }
+}
+
+fn cell(reader: &mut Reader<'_>) -> Result<Cell, Error> {
+    match reader.kind()? {
+        Kind::Number => Ok(Cell::Number(reader.number()?)),
+        Kind::Text => Ok(Cell::Text(reader.text()?.into_owned())),
+        Kind::Bool => Ok(Cell::Number(f64::from(u8::from(reader.boolean()?)))),
+        Kind::Null => reader.null().map(|()| Cell::Number(f64::NAN)),
+        Kind::Object | Kind::Array => Err(reader.error("expected a number or a string")),
+    }
+}
+
+/// One prediction per row: the value or list of the only output, or an object of all outputs.
+fn encode(answer: &InferResponse) -> Response {
+    let start = Instant::now();
+    let width = answer.revision.signature.result_width();
+    let mut json = b"{\"predictions\":[".to_vec();
+    let outputs: Vec<_> = answer.outputs().collect();
+    for (row, results) in answer.results.chunks_exact(width).enumerate() {
+        json.extend_from_slice(if row > 0 { b"," } else { b"" });
+        json.extend_from_slice(if outputs.len() > 1 { b"{" } else { b"" });
+        for (index, output) in outputs.iter().enumerate() {
+            if outputs.len() > 1 {
+                let comma = if index > 0 { "," } else { "" };
+                let name = serde_json::Value::from(output.name.as_str());
+                json.extend_from_slice(format!("{comma}{name}:").as_bytes());
+            }
+            let values = &results[output.offset..output.offset + output.len()];
+            let is_list = output.columns.is_some();
+            json.extend_from_slice(if is_list { b"[" } else { b"" });
+            data::write_json(
+                &mut json,
+                output.dtype,
+                &output.labels,
+                values.iter().copied(),
+            );
+            json.extend_from_slice(if is_list { b"]" } else { b"" });
+        }
+        json.extend_from_slice(if outputs.len() > 1 { b"}" } else { b"" });
+    }
+    json.extend_from_slice(b"]}");
+    answer.revision.usage.encode.record(start.elapsed());
+    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_records_become_tensors() {
+        let rows = decode(br#"{"instances": [[1, "a"], [null, "b"]]}"#).unwrap();
+        assert_eq!(
+            (rows.len(), rows[0].shape.as_slice()),
+            (1, [2, 2].as_slice())
+        );
+        let records =
+            decode(br#"{"instances": [{"x": 1, "y": "a"}, {"y": "b", "x": true}]}"#).unwrap();
+        assert_eq!(records[0].name, "x");
+        let cells = vec![Cell::Number(1.0), Cell::Number(1.0)];
+        assert_eq!(records[0].values, Values::Cells(cells));
+        let columns = decode(br#"{"inputs": {"x": [1, 2], "y": [3, 4]}}"#).unwrap();
+        assert_eq!(columns[1].shape, [2]);
+    }
+
+    #[test]
+    fn broken_bodies_say_what_is_wrong() {
+        for (body, expected) in [
+            ("{}", "expected a key \"instances\""),
+            (r#"{"instances": [[1],[1,2]]}"#, "ragged"),
+            (r#"{"instances": [[[1]]]}"#, "expected a list of rows"),
+            (r#"{"instances": 1}"#, "expected an array"),
+            (
+                r#"{"instances": [{"a":1},{"b":1}]}"#,
+                "feature \"b\", row 1",
+            ),
+            (
+                r#"{"instances": [{"a":1,"b":2},{"b":1}]}"#,
+                "feature \"a\", row 1: missing",
+            ),
+            (
+                r#"{"instances": [{"a":[1]}]}"#,
+                "expected a number or a string",
+            ),
+            (r#"{"instances": [{"a":1},[1]]}"#, "expected an object"),
+            (r#"{"instances": [[1]], "inputs": [[1]]}"#, "expected one"),
+        ] {
+            let error = decode(body.as_bytes()).unwrap_err().message;
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+}
