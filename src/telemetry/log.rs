@@ -29,6 +29,8 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 /// # Errors
 /// When the filter cannot be read.
 pub fn init(format: Format, filter: &str) -> Result<(), String> {
+    // ONNX Runtime reports every graph transformation at level info; a filter may ask for it.
+    let filter = format!("ort=warn,{filter}");
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -340,7 +340,7 @@ impl Scrape {
             for (power, calls) in revision.usage.batch_rows.iter().enumerate() {
                 buckets.push((f64::from(1_u32 << power), calls.get().0));
             }
-            buckets.push((f64::MAX, 0));
+            buckets.push((f64::INFINITY, 0));
             let count = buckets.iter().map(|(_, calls)| calls).sum();
             let sum = read(&revision.usage.rows_computed) as f64;
             family
@@ -471,7 +471,7 @@ fn histogram(
     }
     let counted: u64 = buckets.iter().map(|(_, count)| count).sum();
     let count = snapshot.count();
-    buckets.push((f64::MAX, count - counted));
+    buckets.push((f64::INFINITY, count - counted));
     encoder.encode_histogram::<Labels>(snapshot.sum_ns as f64 / 1e9, count, &buckets, None)
 }
 

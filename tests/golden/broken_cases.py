@@ -2,6 +2,7 @@
 
 import copy
 import json
+import struct
 
 from common import output
 
@@ -122,18 +123,18 @@ def categorical(_broken):
 def xgboost_ubj():
     good = (OUT.folder / "xgb-binary-ubj/model.ubj").read_bytes()
     half = good[: len(good) // 2]
-    huge = np.int64(2**60).astype(">i8").tobytes()
-    word = b"{L" + np.int64(7).astype(">i8").tobytes() + b"learner"
+    huge = struct.pack(">q", 2**60)
+    word = b"{L" + struct.pack(">q", 7) + b"learner"
     write("truncated.ubj", half, "unexpected end")
     write("one-byte.ubj", good[:1], "unexpected end")
     write("huge-typed-array.ubj", word + b"[$l#L" + huge, "unexpected end")
     write("huge-null-array.ubj", word + b"[$Z#L" + huge, "length")
     write("huge-string.ubj", word + b"SL" + huge, "unexpected end")
     write("huge-object.ubj", b"{#L" + huge, "unexpected end")
-    write("negative-length.ubj", word + b"[$l#L" + np.int64(-5).astype(">i8").tobytes(), "length")
+    write("negative-length.ubj", word + b"[$l#L" + struct.pack(">q", -5), "length")
     write("unknown-marker.ubj", word + b"?", "marker")
     write("deep-nesting.ubj", word + b"[" * 100_000, "deep")
-    write("not-utf8.ubj", b"{L" + np.int64(2).astype(">i8").tobytes() + b"\xff\xfe", "utf-8")
+    write("not-utf8.ubj", b"{L" + struct.pack(">q", 2) + b"\xff\xfe", "utf-8")
     # The last children array of the first tree claims to be far longer than the file.
     at = good.index(b"left_children") + len(b"left_children")
     assert good[at : at + 5] == b"[$l#L", good[at : at + 5]
