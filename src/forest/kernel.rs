@@ -12,6 +12,8 @@ pub struct Kernel {
     /// All trees' leaves, one after the other.
     leaves: Vec<f64>,
     trees: Vec<Root>,
+    /// What each output's sum starts from.
+    start: Vec<f64>,
 }
 
 /// 24 bytes: the threshold, both children, the feature and how to compare.
@@ -59,6 +61,7 @@ impl Kernel {
             nodes: Vec::with_capacity(splits),
             leaves: Vec::with_capacity(values),
             trees: Vec::with_capacity(forest.trees.len()),
+            start: start(&forest),
             forest,
         };
         for index in 0..kernel.forest.trees.len() {
@@ -96,11 +99,7 @@ impl Kernel {
     }
 
     fn sum<T: Copy + Into<f64>>(&self, row: &[T], raw: &mut [f64], round: impl Fn(f64) -> f64) {
-        match self.forest.base_order {
-            Base::First => raw.copy_from_slice(&self.forest.base),
-            // Adding to -0.0 leaves any first value as it is, its sign included.
-            Base::Last => raw.fill(-0.0),
-        }
+        raw.copy_from_slice(&self.start);
         for tree in &self.trees {
             let leaf = self.leaf(tree.root, row);
             let values = &self.leaves[leaf..leaf + tree.leaf_width as usize];
@@ -185,6 +184,19 @@ impl Kernel {
         });
         self.leaves.extend_from_slice(&tree.leaves);
     }
+}
+
+/// The base scores where they come first. Else -0.0, to which adding leaves any first value as it
+/// is, its sign included; 0.0 for an output that no tree adds to.
+fn start(forest: &Forest) -> Vec<f64> {
+    if forest.base_order == Base::First {
+        return forest.base.clone();
+    }
+    let mut start = vec![0.0; forest.outputs];
+    for tree in &forest.trees {
+        start[tree.output..tree.output + tree.leaf_width].fill(-0.0);
+    }
+    start
 }
 
 fn root_of(tree: &Tree, first_node: u32, first_leaf: u32) -> u32 {

@@ -1,11 +1,6 @@
 //! Forest against XGBoost's own library, bit for bit: every XGBoost fixture and sample model, on
 //! random rows, missing values, infinities, denormals, and values on and one ulp beside every
 //! threshold.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "what this module's helpers meet is a failed test"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

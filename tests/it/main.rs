@@ -2,6 +2,8 @@
 
 // Clippy takes helpers for test code only below `cfg(test)`.
 #[cfg(test)]
+mod boundaries;
+#[cfg(test)]
 mod config;
 #[cfg(all(test, feature = "lightgbm"))]
 mod exact_lightgbm;
@@ -15,3 +17,9 @@ mod golden;
 mod onnx_engine;
 #[cfg(test)]
 mod random_onnx;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod watch;

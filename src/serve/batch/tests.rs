@@ -1,1 +1,201 @@
+//! No caller gets another's rows: concurrent callers of several revisions and widths, with failures
+//! among them.
 
+use std::time::SystemTime;
+
+use super::*;
+use crate::engine::{Engine, EngineError, Feature, Format, Outline, Output};
+use crate::model::revision::Cost;
+use crate::model::signature::Signature;
+use crate::tensor::{DType, Element, Matrix};
+
+/// Answers each row with the sum of its values; fails on any row that holds -1.
+#[derive(Debug)]
+struct Sum(Outline);
+
+impl Engine for Sum {
+    fn outline(&self) -> &Outline {
+        &self.0
+    }
+
+    fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        let Rows::F64(rows) = rows else {
+            return Err(EngineError::Failed("expected FP64".to_string()));
+        };
+        if rows.values().contains(&-1.0) {
+            return Err(EngineError::Failed("on purpose".to_string()));
+        }
+        for (out, row) in out.iter_mut().zip(rows.rows()) {
+            *out = row.iter().sum();
+        }
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+}
+
+fn revision(uid: u64, width: usize, row_ns: u64) -> Arc<Revision> {
+    let outline = Outline {
+        engine: "sum",
+        format: Format::Onnx,
+        element: Element::F64,
+        features: vec![Feature::default(); width],
+        outputs: vec![Output {
+            name: "predict".to_string(),
+            dtype: DType::Fp64,
+            columns: None,
+            offset: 0,
+            labels: Vec::new(),
+            default: true,
+        }],
+        objective: String::new(),
+        trees: None,
+        library_version: None,
+        refused_by_forest: None,
+    };
+    Arc::new(Revision {
+        slot: "sum".to_string(),
+        id: uid,
+        uid,
+        signature: Signature::new(&outline, None).unwrap(),
+        engine: Box::new(Sum(outline)),
+        digest: String::new(),
+        cost: Cost {
+            row_ns,
+            batch_row_ns: row_ns,
+        },
+        golden_rows: 0,
+        verified_rows: 0,
+        prepared_at: SystemTime::now(),
+        usage: Default::default(),
+    })
+}
+
+fn policy(max_batch_rows: usize, max_queue_delay_us: u64) -> Policy {
+    Policy {
+        max_batch_rows,
+        max_queue_delay_us,
+        inline_us_max: 50,
+    }
+}
+
+fn batcher(threads: usize) -> Batcher {
+    let settings = Settings {
+        threads,
+        queue_rows_max: 100_000,
+    };
+    Batcher::start(&settings, &Supervisor::default()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_caller_gets_its_own_rows() {
+    let batcher = Arc::new(batcher(2));
+    let revisions = [
+        revision(1, 1, 1_000_000),
+        revision(2, 3, 1_000_000),
+        revision(3, 7, 1_000_000),
+    ];
+    for policy in [policy(1, 0), policy(8, 0), policy(8, 200), policy(64, 200)] {
+        let mut callers = tokio::task::JoinSet::new();
+        for caller in 0..200_usize {
+            let (batcher, policy) = (Arc::clone(&batcher), policy.clone());
+            let revision = Arc::clone(&revisions[caller % 3]);
+            callers.spawn(async move {
+                let width = revision.signature.columns.len();
+                let count = 1 + caller % 13;
+                let fails = caller % 10 == 9;
+                let values: Vec<f64> = (0..count * width)
+                    .map(|at| {
+                        if fails {
+                            -1.0
+                        } else {
+                            (caller * 1000 + at) as f64
+                        }
+                    })
+                    .collect();
+                let expected: Vec<f64> = values.chunks(width).map(|row| row.iter().sum()).collect();
+                let rows = Rows::F64(Matrix::new(values, width).unwrap());
+                let got = batcher.run(&revision, rows, &policy, None).await;
+                match got {
+                    Ok(got) => assert_eq!((fails, got), (false, expected)),
+                    Err(error) => assert!(fails && error.code == Code::Internal, "{error}"),
+                }
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller.unwrap();
+        }
+    }
+    assert_eq!(batcher.queued_rows(), 0);
+}
+
+#[tokio::test]
+async fn cheap_work_runs_inline_and_dear_work_in_parts() {
+    let batcher = batcher(1);
+    let rows = |count: usize| Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap());
+    let cheap = revision(1, 1, 100);
+    batcher
+        .run(&cheap, rows(10), &policy(4, 0), None)
+        .await
+        .unwrap();
+    assert_eq!(cheap.usage.batches(Dispatch::Inline), 1);
+    let dear = revision(2, 1, 1_000_000);
+    let got = batcher
+        .run(&dear, rows(10), &policy(4, 0), None)
+        .await
+        .unwrap();
+    assert_eq!(got, [1.0; 10]);
+    assert_eq!(dear.usage.batches(Dispatch::Inline), 0);
+    assert_eq!(dear.usage.batches(Dispatch::Full), 2);
+    assert_eq!(dear.usage.batches(Dispatch::Idle), 1);
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_passed_deadline_are_answers() {
+    let settings = Settings {
+        threads: 1,
+        queue_rows_max: 2,
+    };
+    let queue = Queue {
+        state: Mutex::default(),
+        wake: Condvar::new(),
+        rows_max: settings.queue_rows_max,
+    };
+    let dear = revision(1, 1, 1_000_000);
+    let rows = |count: usize| Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap());
+    let _first = queue.push(&dear, rows(2), &policy(4, 0), None).unwrap();
+    let error = queue.push(&dear, rows(1), &policy(4, 0), None).unwrap_err();
+    assert_eq!(error.code, Code::Overloaded);
+
+    let past = Instant::now().checked_sub(Duration::from_secs(1));
+    let error = batcher(1)
+        .run(&dear, rows(1), &policy(4, 0), past)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+}
+
+#[test]
+fn work_whose_caller_is_gone_is_dropped() {
+    let queue = Queue {
+        state: Mutex::default(),
+        wake: Condvar::new(),
+        rows_max: 100,
+    };
+    let dear = revision(1, 1, 1_000_000);
+    let rows = || Rows::F64(Matrix::new(vec![1.0], 1).unwrap());
+    drop(queue.push(&dear, rows(), &policy(4, 0), None).unwrap());
+    let mut stays = queue.push(&dear, rows(), &policy(4, 0), None).unwrap();
+    let (jobs, reason) = queue.next_batch().unwrap();
+    assert_eq!((jobs.len(), reason), (2, Dispatch::Idle));
+    execute(jobs, reason);
+    assert_eq!(stays.remove(0).try_recv().unwrap(), Ok(vec![1.0]));
+    assert_eq!(
+        dear.usage
+            .rows_computed
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1
+    );
+}

@@ -1,0 +1,195 @@
+//! A server in this process on free ports, and an engine that waits until it is told to go on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Instant, SystemTime};
+
+use hedgerow::app::{self, Running};
+use hedgerow::config::Config;
+use hedgerow::engine::{Engine, EngineError, Feature, Format, Libraries, Outline, Output};
+use hedgerow::model::revision::{Cost, Revision};
+use hedgerow::model::signature::Signature;
+use hedgerow::tensor::{DType, Element, Rows};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// The defaults on free ports, with this models folder, looking every 20 ms.
+pub fn config(models: &Path) -> Config {
+    let mut config = Config::default();
+    let any = ([127, 0, 0, 1], 0).into();
+    (config.api.http, config.api.grpc, config.api.admin) = (any, any, any);
+    config.source.dir = models.to_path_buf();
+    config.source.poll_interval_ms = 20;
+    config.source.settle_ms = 0;
+    config.revision.libraries = Libraries {
+        dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("native"),
+    };
+    config
+}
+
+/// A server that tried the models it was started with.
+pub async fn start(config: Config) -> Running {
+    let running = app::start(config).await.unwrap();
+    running.started().await;
+    running
+}
+
+/// A request over a connection of its own: status, headers with lower-case names, body.
+pub async fn http(
+    address: std::net::SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, BTreeMap<String, String>, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The server may answer before it has read everything.
+    let _written = stream.write_all(body).await;
+    let mut answer = Vec::new();
+    let _read = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_string()))
+        .collect();
+    (status, headers, body.to_string())
+}
+
+/// An engine of one feature that answers its value, fails on -1 and panics on -2. While its gate is
+/// closed, it waits.
+#[derive(Debug)]
+pub struct Gated {
+    outline: Outline,
+    pub gate: Arc<Gate>,
+}
+
+/// A gate that engines wait at.
+#[derive(Debug, Default)]
+pub struct Gate {
+    closed: Mutex<bool>,
+    moved: Condvar,
+    /// Calls that came to the gate.
+    arrived: Mutex<usize>,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    pub fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.moved.notify_all();
+    }
+
+    pub fn arrived(&self) -> usize {
+        *self.arrived.lock().unwrap()
+    }
+
+    fn pass(&self) {
+        *self.arrived.lock().unwrap() += 1;
+        let mut closed = self.closed.lock().unwrap();
+        while *closed {
+            closed = self.moved.wait(closed).unwrap();
+        }
+    }
+}
+
+impl Engine for Gated {
+    fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        self.gate.pass();
+        let Rows::F64(rows) = rows else {
+            return Err(EngineError::Failed("expected FP64".to_string()));
+        };
+        assert!(!rows.values().contains(&-2.0), "on purpose");
+        if rows.values().contains(&-1.0) {
+            return Err(EngineError::Failed("on purpose".to_string()));
+        }
+        out.copy_from_slice(rows.values());
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// A revision with a [`Gated`] engine that is never run inline.
+pub fn gated(slot: &str, id: u64) -> (Arc<Revision>, Arc<Gate>) {
+    let outline = Outline {
+        engine: "gated",
+        format: Format::Onnx,
+        element: Element::F64,
+        features: vec![Feature::default()],
+        outputs: vec![Output {
+            name: "predict".to_string(),
+            dtype: DType::Fp64,
+            columns: None,
+            offset: 0,
+            labels: Vec::new(),
+            default: true,
+        }],
+        objective: String::new(),
+        trees: None,
+        library_version: None,
+        refused_by_forest: None,
+    };
+    let gate = Arc::new(Gate::default());
+    let revision = Revision {
+        slot: slot.to_string(),
+        id,
+        uid: u64::MAX - id,
+        signature: Signature::new(&outline, None).unwrap(),
+        engine: Box::new(Gated {
+            outline,
+            gate: Arc::clone(&gate),
+        }),
+        digest: String::new(),
+        cost: Cost {
+            row_ns: 1_000_000_000,
+            batch_row_ns: 0,
+        },
+        golden_rows: 0,
+        verified_rows: 0,
+        prepared_at: SystemTime::now(),
+        usage: Default::default(),
+    };
+    (Arc::new(revision), gate)
+}
+
+/// Adds a slot with a gated revision to a running server.
+pub fn add_gated(running: &Running, slot: &str) -> Arc<Gate> {
+    let (revision, gate) = gated(slot, 1);
+    let slot = running.shared.server.registry.insert(slot);
+    slot.commit(revision, Instant::now());
+    gate
+}
+
+/// Waits until a condition holds, for at most half a minute.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen within 30 s");
+}
