@@ -93,14 +93,10 @@ impl Shared {
         ))
     }
 
-    /// Ready: every slot that has revisions answers, and the server is not draining.
+    /// Ready: the models present at the start were tried, and the server is not about to stop. A
+    /// model that does not load is not ready itself; it does not take the others out of service.
     pub fn is_ready(&self) -> bool {
-        let slots = self.server.registry.slots();
-        !self.server.is_leaving()
-            && self.server.is_started()
-            && slots
-                .values()
-                .all(|slot| slot.roles().is_some() || slot.is_unloaded())
+        self.server.is_started() && !self.server.is_leaving()
     }
 
     /// The earlier of the caller's timeout and the configured one, counted from `received`.

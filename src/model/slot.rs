@@ -1,7 +1,7 @@
 //! A served name and its roles: one atomic value, read once per request and changed only here.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,8 +18,6 @@ pub struct Slot {
     roles: ArcSwapOption<Roles>,
     /// What is known of each revision, for people; never read on the request path.
     states: Mutex<BTreeMap<u64, State>>,
-    /// Unloaded on purpose: without a revision, and none is missing.
-    unloaded: AtomicBool,
 }
 
 /// Who does what in a slot. Immutable: a change stores a new value.
@@ -69,7 +67,6 @@ impl Slot {
             usage: SlotUsage::default(),
             roles: ArcSwapOption::empty(),
             states: Mutex::default(),
-            unloaded: AtomicBool::new(false),
         }
     }
 
@@ -82,7 +79,6 @@ impl Slot {
     /// `started` is when its prepare began. One atomic store; cannot fail.
     pub fn commit(&self, revision: Arc<Revision>, started: Instant) {
         let id = revision.id;
-        self.unloaded.store(false, Ordering::Release);
         let before = self.roles();
         let previous = before.as_ref().map(|roles| Arc::clone(&roles.champion));
         self.store(
@@ -116,13 +112,7 @@ impl Slot {
     /// Drops all revisions for `reason`.
     pub fn unload(&self, reason: &str) {
         let before = self.roles();
-        self.unloaded.store(true, Ordering::Release);
         self.store(None, before, reason);
-    }
-
-    /// Whether it was unloaded on purpose.
-    pub fn is_unloaded(&self) -> bool {
-        self.unloaded.load(Ordering::Acquire)
     }
 
     /// What became of each revision, by id.
