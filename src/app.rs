@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -40,6 +40,9 @@ pub struct Running {
     close: Supervisor,
     settings: Arc<api::Settings>,
 }
+
+/// For a request's head to arrive on a connection, keep-alive pauses included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Runs the streams of an HTTP/2 connection as tasks of the supervisor.
 #[derive(Clone)]
@@ -283,7 +286,12 @@ fn accept(listener: TcpListener, router: Router, supervisor: &Supervisor, close:
             let stop = connections.clone();
             let service = TowerToHyperService::new(router.clone());
             connections.spawn("connection", async move {
-                let builder = auto::Builder::new(Streams(stop.clone()));
+                let mut builder = auto::Builder::new(Streams(stop.clone()));
+                // A client that sends its head byte by byte, or nothing, does not stay for ever.
+                builder
+                    .http1()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT);
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
                 tokio::pin!(connection);
                 tokio::select! {

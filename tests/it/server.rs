@@ -343,3 +343,24 @@ async fn equal_rows_are_computed_once_and_counted() {
     );
     running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let models = tempfile::tempdir().unwrap();
+    let mut settings = config(models.path());
+    settings.api.request_timeout_ms = 50;
+    let running = start(settings).await;
+    let mut stream = tokio::net::TcpStream::connect(running.addresses.http)
+        .await
+        .unwrap();
+    let head = b"POST /v2/models/x/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, head)
+        .await
+        .unwrap();
+    let mut answer = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut answer)
+        .await
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 504");
+    running.stop().await.unwrap();
+}

@@ -170,7 +170,18 @@ fn revision_id(model: &str, version: &str) -> Result<u64, Error> {
 async fn read_body(shared: &Shared, request: Request) -> Result<(HeaderMap, Bytes), Error> {
     let (parts, body) = request.into_parts();
     let limit = shared.settings.body_bytes_max;
-    let bytes = collect(body, limit).await?;
+    // The same limit holds for the body to arrive as for the work on it.
+    let bytes = match shared.deadline(Instant::now(), None) {
+        None => collect(body, limit).await?,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), collect(body, limit))
+            .await
+            .map_err(|_elapsed| {
+                Error::new(
+                    Code::DeadlineExceeded,
+                    "the body did not arrive within server.request_timeout_ms",
+                )
+            })??,
+    };
     let encoding = parts.headers.get(header::CONTENT_ENCODING);
     let bytes = match encoding.map(HeaderValue::as_bytes) {
         None | Some(b"identity") => bytes,
