@@ -262,12 +262,7 @@ async fn models_and_health_are_told() {
     let asked = |service: &str| HealthCheckRequest {
         service: service.to_string(),
     };
-    // The slot "empty" has no revision yet.
-    assert_eq!(
-        health.check(asked("")).await.unwrap().into_inner().status,
-        2
-    );
-    shared.server.registry.remove("empty");
+    // The slot "empty" has no revision: it is not ready itself, the server is.
     assert_eq!(
         health
             .check(asked(SERVICE))
@@ -283,6 +278,11 @@ async fn models_and_health_are_told() {
     );
     let mut watch = health.watch(asked("")).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    shared.server.set_leaving();
+    assert_eq!(
+        health.check(asked("")).await.unwrap().into_inner().status,
+        2
+    );
 }
 
 #[test]
