@@ -5,13 +5,16 @@
 //! [`reference`] nor [`kernel`] can panic or loop on it. What a parser cannot represent exactly it
 //! refuses with [`ParseError::Unsupported`], and a library engine takes over.
 
+mod cover;
 pub mod kernel;
 pub mod lightgbm;
 pub mod link;
 pub mod onnx;
 pub mod reference;
+pub mod shap;
 pub mod xgboost;
 
+pub use cover::Cover;
 pub use link::Link;
 
 /// A tree ensemble: what every tree says about a row, added up per output, then linked.
@@ -47,6 +50,10 @@ pub struct Tree {
     pub leaf_width: usize,
     /// The first output that this tree contributes to.
     pub output: usize,
+    /// What SHAP values need; `None` where the file does not say it.
+    pub cover: Option<Cover>,
+    /// The library's own number of each leaf, 4 bytes a leaf; empty where that is its index.
+    pub leaf_ids: Vec<u32>,
 }
 
 /// An inner node: a row goes left when the test holds, and where `missing` says if its value is
@@ -250,6 +257,14 @@ impl Forest {
             return malformed(format!("tree {index}: no whole leaves"));
         }
         let leaves = tree.leaves.len() / tree.leaf_width;
+        let whole = |cover: &Cover| cover.len() == (tree.splits.len(), leaves);
+        if !tree.cover.as_ref().is_none_or(whole)
+            || !(tree.leaf_ids.is_empty() || tree.leaf_ids.len() == leaves)
+        {
+            return malformed(format!(
+                "tree {index}: expected a cover for every node and a number for every leaf"
+            ));
+        }
         let inexact = |value: f64| {
             self.arithmetic == Arithmetic::F32
                 && !value.is_nan()
@@ -305,7 +320,12 @@ impl Forest {
         let trees: usize = self
             .trees
             .iter()
-            .map(|tree| size_of_val(tree.splits.as_slice()) + size_of_val(tree.leaves.as_slice()))
+            .map(|tree| {
+                size_of_val(tree.splits.as_slice())
+                    + size_of_val(tree.leaves.as_slice())
+                    + size_of_val(tree.leaf_ids.as_slice())
+                    + tree.cover.as_ref().map_or(0, Cover::memory_bytes)
+            })
             .sum();
         let sets: usize = self
             .sets

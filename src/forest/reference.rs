@@ -69,7 +69,9 @@ pub fn leaf_of(forest: &Forest, tree: &Tree, row: &[f64]) -> usize {
     }
 }
 
-fn goes_left(forest: &Forest, split: &Split, value: f64) -> bool {
+/// Where a value goes at a split.
+#[inline]
+pub fn goes_left(forest: &Forest, split: &Split, value: f64) -> bool {
     let value = match split.missing {
         Missing::NanLeft if value.is_nan() => return true,
         Missing::NanRight if value.is_nan() => return false,

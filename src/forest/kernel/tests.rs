@@ -92,6 +92,7 @@ fn tree(outputs: usize) -> impl Strategy<Value = Tree> {
                 leaves: leaves[..13 * leaf_width].to_vec(),
                 leaf_width,
                 output: if wide { 0 } else { output },
+                ..Tree::default()
             }
         })
 }

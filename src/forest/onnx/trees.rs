@@ -398,6 +398,7 @@ impl Read {
             leaves: values,
             leaf_width: width,
             output: first,
+            ..Tree::default()
         });
         Ok(())
     }
