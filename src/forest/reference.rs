@@ -50,14 +50,14 @@ pub fn predict(forest: &Forest, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// The index of the leaf that `row` ends in.
-pub fn leaf_of(forest: &Forest, tree: &Tree, row: &[f64]) -> usize {
+pub fn leaf_of<T: Copy + Into<f64>>(forest: &Forest, tree: &Tree, row: &[T]) -> usize {
     if tree.splits.is_empty() {
         return 0;
     }
     let mut node = 0;
     loop {
         let split = &tree.splits[node];
-        let child = if goes_left(forest, split, row[split.feature as usize]) {
+        let child = if goes_left(forest, split, row[split.feature as usize].into()) {
             split.left
         } else {
             split.right

@@ -56,11 +56,11 @@ const WIDTH_MAX: usize = 1 << 22;
 const BLOCK: usize = 8;
 
 impl Explainer {
-    /// Prepares a forest that passed [`Forest::check`]. Costs about as much as reading it.
+    /// Checks what can be seen without a look at every node.
     ///
     /// # Errors
-    /// Why it cannot be explained.
-    pub fn new(forest: &Forest) -> Result<Explainer, NotExplained> {
+    /// Why the forest cannot be explained.
+    pub fn check(forest: &Forest) -> Result<(), NotExplained> {
         if forest.combine != Combine::Sum {
             return Err(NotExplained(
                 "its trees are not added up, and contributions are parts of a sum".to_string(),
@@ -72,6 +72,24 @@ impl Explainer {
                 "a row would have {width} contributions, the limit is {WIDTH_MAX}"
             )));
         }
+        if forest
+            .trees
+            .iter()
+            .any(|tree| tree.cover.is_none() && !tree.splits.is_empty())
+        {
+            return Err(NotExplained(
+                "the file does not say how much training data came to each node".to_string(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Prepares a forest that passed [`Forest::check`]. Costs about as much as reading it.
+    ///
+    /// # Errors
+    /// Why it cannot be explained.
+    pub fn new(forest: &Forest) -> Result<Explainer, NotExplained> {
+        Explainer::check(forest)?;
         let mut expected = vec![0.0; forest.outputs];
         let mut trees = Vec::with_capacity(forest.trees.len());
         for (index, tree) in forest.trees.iter().enumerate() {

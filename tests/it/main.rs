@@ -10,6 +10,8 @@ mod exact_lightgbm;
 #[cfg(test)]
 mod exact_onnx;
 #[cfg(test)]
+mod exact_shap;
+#[cfg(test)]
 mod exact_xgboost;
 #[cfg(test)]
 mod golden;

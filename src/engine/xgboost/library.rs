@@ -63,6 +63,10 @@ pub enum Kind {
     Value,
     /// The raw score.
     Margin,
+    /// SHAP values; through a matrix only.
+    Contributions,
+    /// Node ids of leaves; through a matrix only.
+    Leaves,
 }
 
 /// A loaded model. Freed when dropped.
@@ -377,6 +381,12 @@ impl Kind {
         match self {
             Kind::Value => {
                 c"{\"type\":0,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}"
+            }
+            Kind::Contributions => {
+                c"{\"type\":2,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true}"
+            }
+            Kind::Leaves => {
+                c"{\"type\":6,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true}"
             }
             Kind::Margin => {
                 c"{\"type\":1,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}"

@@ -307,7 +307,7 @@ fn what_cannot_be_explained_says_why() {
     };
     check(
         &|forest| forest.trees[0].cover = None,
-        "tree 0: the file does not say",
+        "the file does not say",
     );
     check(&covers([0.0, 1.0, 1.0]), "node 0: its cover is 0");
     check(&covers([1.0, 1.0, f32::NAN]), "NaN");
