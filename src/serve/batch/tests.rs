@@ -158,11 +158,7 @@ async fn a_full_queue_and_a_passed_deadline_are_answers() {
         threads: 1,
         queue_rows_max: 2,
     };
-    let queue = Queue {
-        state: Mutex::default(),
-        wake: Condvar::new(),
-        rows_max: settings.queue_rows_max,
-    };
+    let queue = Queue::new(settings.queue_rows_max, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = |count: usize| Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap());
     let _first = queue.push(&dear, rows(2), &policy(4, 0), None).unwrap();
@@ -179,11 +175,7 @@ async fn a_full_queue_and_a_passed_deadline_are_answers() {
 
 #[test]
 fn work_whose_caller_is_gone_is_dropped() {
-    let queue = Queue {
-        state: Mutex::default(),
-        wake: Condvar::new(),
-        rows_max: 100,
-    };
+    let queue = Queue::new(100, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = || Rows::F64(Matrix::new(vec![1.0], 1).unwrap());
     drop(queue.push(&dear, rows(), &policy(4, 0), None).unwrap());
