@@ -14,6 +14,8 @@ mod exact_shap;
 #[cfg(test)]
 mod exact_xgboost;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod onnx_engine;
