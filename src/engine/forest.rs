@@ -25,6 +25,8 @@ pub struct ForestEngine {
     label: Option<Label>,
     /// Whether values are integers by the model's own declaration.
     whole_numbers: bool,
+    /// Whether the forest has what contributions need.
+    explained: Result<(), NotExplained>,
     explainer: OnceLock<Result<Explainer, NotExplained>>,
 }
 
@@ -105,6 +107,7 @@ impl ForestEngine {
             Some(graph) => (graph.label, graph.whole_numbers),
             None => (None, false),
         };
+        let explained = Explainer::check(&parsed.forest);
         let kernel = Kernel::new(parsed.forest)
             .ok_or_else(|| ParseError::Unsupported("2^31 nodes or more".to_string()))?;
         Ok(ForestEngine {
@@ -113,6 +116,7 @@ impl ForestEngine {
             columns,
             label,
             whole_numbers,
+            explained,
             explainer: OnceLock::new(),
         })
     }
@@ -243,10 +247,10 @@ impl Engine for ForestEngine {
         }
         match extra {
             Extra::Leaves => Ok(vec![forest.trees.len()]),
-            Extra::Contributions => match Explainer::check(forest) {
+            Extra::Contributions => match &self.explained {
                 Ok(()) if forest.outputs > 1 => Ok(vec![forest.outputs, forest.features + 1]),
                 Ok(()) => Ok(vec![forest.features + 1]),
-                Err(reason) => not_explained(&reason),
+                Err(reason) => not_explained(reason),
             },
         }
     }

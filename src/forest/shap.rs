@@ -20,26 +20,30 @@
 //!
 //! Sums are in 64 bits. XGBoost computes in 32, so it differs from these values by its own rounding.
 
+mod ask;
 mod pack;
 mod pass;
 mod quadrature;
+mod schedule;
 
-use pack::{Packed, pack};
+use pack::{NOT_YET, pack};
 use pass::Scratch;
 use quadrature::Rule;
+use schedule::Chunk;
 
 use super::{Combine, Forest};
 
-/// What is needed to explain a forest. Immutable, shared by all threads.
+/// What is needed to explain a forest: about 140 bytes a split. Immutable, shared by all threads.
 #[derive(Debug)]
 pub struct Explainer {
-    trees: Vec<Packed>,
-    /// Rules by their number of points: 2, 4, 8, 16, 24, …, each in lanes.
+    /// All trees that split, those of one rule together.
+    chunks: Vec<Chunk>,
+    /// Rules with 2, 4, 8, 16, 24, … points.
     rules: Vec<Rule>,
     /// The raw scores' mean over the training data, one per output.
     expected: Vec<f64>,
     features: usize,
-    /// Splits of the largest tree.
+    /// Splits of the largest chunk.
     splits_max: usize,
 }
 
@@ -52,7 +56,7 @@ pub struct NotExplained(pub String);
 /// file nor the request bounds.
 const WIDTH_MAX: usize = 1 << 22;
 
-/// Rows that a tree is applied to before the next tree is.
+/// Rows that a chunk of trees is applied to before the next one is.
 const BLOCK: usize = 8;
 
 impl Explainer {
@@ -91,25 +95,39 @@ impl Explainer {
     pub fn new(forest: &Forest) -> Result<Explainer, NotExplained> {
         Explainer::check(forest)?;
         let mut expected = vec![0.0; forest.outputs];
-        let mut trees = Vec::with_capacity(forest.trees.len());
+        let mut last = vec![NOT_YET; forest.features];
+        let mut packed = Vec::with_capacity(forest.trees.len());
         for (index, tree) in forest.trees.iter().enumerate() {
-            let packed = pack(tree, forest.features)
+            let tree_packed = pack(tree, &mut last)
                 .map_err(|reason| NotExplained(format!("tree {index}: {reason}")))?;
-            expected[tree.output] += packed.expected;
-            trees.push(packed);
+            expected[tree.output] += tree_packed.expected;
+            packed.push(tree_packed);
         }
         for (expected, base) in expected.iter_mut().zip(&forest.base) {
             *expected += base;
         }
-        let deepest = trees.iter().map(|tree| tree.features).max().unwrap_or(0);
+        let deepest = packed.iter().map(|tree| tree.features).max().unwrap_or(0);
+        let rules = 0..=rule_of(deepest);
+        let mut chunks = Vec::new();
+        for rule in rules.clone() {
+            let trees = forest.trees.iter().zip(&packed);
+            let split = trees
+                .filter(|(_, packed)| !packed.nodes.is_empty() && rule_of(packed.features) == rule);
+            let trees: Vec<_> = split
+                .map(|(tree, packed)| (tree, packed, tree.output * (forest.features + 1)))
+                .collect();
+            chunks.extend(Chunk::all(forest, rule, &trees));
+        }
         Ok(Explainer {
-            rules: (0..=rule_of(deepest))
-                .map(|index| Rule::new(points(index)))
-                .collect(),
+            rules: rules.map(|index| Rule::new(points(index))).collect(),
             expected,
             features: forest.features,
-            splits_max: trees.iter().map(|tree| tree.nodes.len()).max().unwrap_or(0),
-            trees,
+            splits_max: chunks
+                .iter()
+                .map(|chunk| chunk.nodes.len())
+                .max()
+                .unwrap_or(0),
+            chunks,
         })
     }
 
@@ -130,9 +148,10 @@ impl Explainer {
 
     /// Bytes held on the heap.
     pub fn memory_bytes(&self) -> usize {
-        let trees = self.trees.iter();
-        let nodes: usize = trees.map(|tree| size_of_val(tree.nodes.as_slice())).sum();
-        nodes + size_of_val(self.trees.as_slice())
+        let chunks = self.chunks.iter();
+        chunks
+            .map(|chunk| size_of::<Chunk>() + chunk.memory_bytes())
+            .sum()
     }
 
     fn block<T: Copy + Into<f64>>(
@@ -144,15 +163,10 @@ impl Explainer {
     ) {
         let columns = self.features + 1;
         let width = self.expected.len() * columns;
-        for (tree, packed) in forest.trees.iter().zip(&self.trees) {
-            if packed.nodes.is_empty() {
-                continue;
-            }
-            let first = tree.output * columns;
+        for chunk in &self.chunks {
             let rows = rows.chunks_exact(self.features);
             for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                scratch.turn(forest, &tree.splits, &packed.nodes, row);
-                self.add(packed, &mut out[first..first + self.features], scratch);
+                self.add((forest, chunk), row, out, scratch);
             }
         }
         for out in out.chunks_exact_mut(width) {
@@ -162,17 +176,21 @@ impl Explainer {
         }
     }
 
-    /// Adds one tree's contributions, for a row whose turns are known, to `out`, which is
-    /// `[features]`.
-    fn add(&self, tree: &Packed, out: &mut [f64], scratch: &mut Scratch) {
-        let index = rule_of(tree.features);
-        let rule = &self.rules[index];
-        match index {
-            0 => scratch.pass::<2>(&tree.nodes, rule, 0, out),
-            1 => scratch.pass::<4>(&tree.nodes, rule, 0, out),
+    /// Adds what a chunk says of a row to its results.
+    fn add<T: Copy + Into<f64>>(
+        &self,
+        (forest, chunk): (&Forest, &Chunk),
+        row: &[T],
+        out: &mut [f64],
+        scratch: &mut Scratch,
+    ) {
+        let rule = &self.rules[chunk.rule];
+        match chunk.rule {
+            0 => scratch.pass::<2, T>((forest, chunk), (rule, 0), row, out),
+            1 => scratch.pass::<4, T>((forest, chunk), (rule, 0), row, out),
             _ => {
-                for first in (0..points(index)).step_by(8) {
-                    scratch.pass::<8>(&tree.nodes, rule, first, out);
+                for first in (0..rule.points.len()).step_by(8) {
+                    scratch.pass::<8, T>((forest, chunk), (rule, first), row, out);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::NotExplained;
 use crate::forest::{Child, Tree};
 
-/// One split. 88 bytes.
+/// One split. 72 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
     pub feature: u32,
@@ -34,6 +34,12 @@ pub struct Packed {
     pub expected: f64,
 }
 
+/// Of one feature: the split below its last split on the path, and the path's share of it.
+pub type Last = (u32, f64);
+
+/// A feature that is not on the path.
+pub const NOT_YET: Last = (NONE, 1.0);
+
 /// No split.
 pub const NONE: u32 = u32::MAX;
 
@@ -45,8 +51,7 @@ const FEATURES_MAX: usize = 512;
 struct Walk<'a> {
     tree: &'a Tree,
     nodes: Vec<Option<Node>>,
-    /// By feature: the split below its last split on the path, and the path's share of it.
-    last: Vec<(u32, f64)>,
+    last: &'a mut [Last],
     /// Features on the path.
     depth: usize,
     packed: Packed,
@@ -58,24 +63,24 @@ enum Step {
     /// Go to a split that a row reaches with this weight.
     Down { split: usize, weight: f64 },
     /// Note for a feature that its last split leads to this one, with this share.
-    Through { feature: u32, last: (u32, f64) },
+    Through { feature: u32, last: Last },
     /// Take that back; `first` when the feature was not on the path before.
     Back {
         feature: u32,
-        last: (u32, f64),
+        last: Last,
         first: bool,
     },
 }
 
-/// Packs a tree of a forest with this many features.
+/// Packs a tree. `last` is [`NOT_YET`] for every feature of the forest, and is so again afterwards.
 ///
 /// # Errors
 /// Why the tree cannot be explained.
-pub fn pack(tree: &Tree, features: usize) -> Result<Packed, NotExplained> {
+pub fn pack(tree: &Tree, last: &mut [Last]) -> Result<Packed, NotExplained> {
     let mut walk = Walk {
         tree,
         nodes: vec![None; tree.splits.len()],
-        last: vec![(NONE, 1.0); features],
+        last,
         depth: 0,
         packed: Packed {
             nodes: Vec::new(),
