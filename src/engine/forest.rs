@@ -91,7 +91,7 @@ impl ForestEngine {
             features: parsed.features,
             outputs,
             objective: parsed.objective,
-            trees: Some(forest.trees.len()),
+            trees: forest.linear.weights.is_empty().then_some(forest.trees.len()),
             library_version: parsed.library_version,
             refused_by_forest: None,
         };

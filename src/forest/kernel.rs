@@ -78,6 +78,11 @@ impl Kernel {
     /// Writes the raw scores of one row. `row` is `[features]`, NaN = missing; `raw` is
     /// `[outputs]`. Row values are widened without loss, so 32-bit comparisons hold.
     pub fn raw_scores<T: Copy + Into<f64>>(&self, row: &[T], raw: &mut [f64]) {
+        if !self.forest.linear.is_empty() {
+            let row: Vec<f64> = row.iter().map(|value| (*value).into()).collect();
+            raw.copy_from_slice(&reference::raw_scores(&self.forest, &row));
+            return;
+        }
         match (self.forest.arithmetic, self.forest.combine) {
             (Arithmetic::F32, Combine::Sum | Combine::Average(_)) => {
                 self.sum(row, raw, |sum| f64::from(sum as f32))

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::forest::{CategoryRule, CategorySet, Link, Split};
+use crate::forest::{CategoryRule, CategorySet, Linear, Link, Split};
 
 const FEATURES: usize = 4;
 
@@ -133,6 +133,7 @@ fn forest() -> impl Strategy<Value = Forest> {
                 base_order: if first { Base::First } else { Base::Last },
                 combine,
                 link: Link::Identity,
+                linear: Linear::default(),
             })
     })
 }
