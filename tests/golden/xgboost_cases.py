@@ -397,7 +397,7 @@ def wrapped():
     forest = {"num_parallel_tree": 3, "subsample": 0.6}
     for case, kind, labels, more in (
         ("xgb-best-binary", classifier, BINARY.astype(int), {}),
-        ("xgb-best-softprob-ubj", classifier, FIVE.astype(int), {"n_estimators": 12}),
+        ("xgb-best-softprob-ubj", classifier, FIVE.astype(int), {"learning_rate": 2.0}),
         ("xgb-best-forest", classifier, BINARY.astype(int), forest),
         ("xgb-best-vector-leaf", regressor, np.column_stack([TARGET, UNIT]), VECTOR),
         ("xgb-best-regressor", regressor, TARGET, {}),

@@ -435,10 +435,8 @@ fn damaged_texts_that_both_read_give_the_same_bits() {
 #[test]
 fn threads_share_one_model_of_the_library() {
     let engine = engine(&model("tests/golden/lgb-multiclass"), Choice::Library);
-    let forest = read(model("tests/golden/lgb-multiclass").as_bytes())
-        .unwrap()
-        .parsed
-        .forest;
+    let text = model("tests/golden/lgb-multiclass");
+    let forest = parse(text.as_bytes()).unwrap().forest;
     let values = random_rows(&forest, &mut Random(7));
     let rows = Rows::from_f64(values, forest.features, Element::F64).unwrap();
     let mut expected = vec![0.0; ROWS * engine.outline().width()];
