@@ -96,7 +96,11 @@ impl LinearLeaves {
                 "the linear models of its leaves are torn".to_string(),
             ));
         }
-        match self.features.iter().find(|term| **term as usize >= features) {
+        match self
+            .features
+            .iter()
+            .find(|term| **term as usize >= features)
+        {
             Some(term) => Err(ParseError::Malformed(format!(
                 "a linear leaf has feature {term}, but the model has {features}"
             ))),

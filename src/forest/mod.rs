@@ -1,10 +1,11 @@
-//! Our own representation of a tree ensemble, read from XGBoost, LightGBM and ONNX files and
+//! Our own representation of a tree ensemble, read from XGBoost, LightGBM, CatBoost and ONNX files and
 //! evaluated to the last bit as the original library does.
 //!
 //! Pure: no I/O, no other module of ours. A loaded [`Forest`] passed [`Forest::check`], so neither
 //! [`reference`] nor [`kernel`] can panic or loop on it. What a parser cannot represent exactly it
 //! refuses with [`ParseError::Unsupported`], and a library engine takes over.
 
+pub mod catboost;
 pub mod kernel;
 pub mod lightgbm;
 pub mod linear;
@@ -249,7 +250,9 @@ impl Forest {
             && (!self.trees.is_empty()
                 || Some(weights.len()) != self.features.checked_mul(self.outputs))
         {
-            return malformed("a linear booster needs one weight per feature and output, and no trees");
+            return malformed(
+                "a linear booster needs one weight per feature and output, and no trees",
+            );
         }
         if leaves.is_empty() {
             return Ok(());

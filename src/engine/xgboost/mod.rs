@@ -130,7 +130,7 @@ fn describe(file: &ModelFile) -> Result<xgboost::Description, EngineError> {
             xgboost::parse_ubjson(&file.bytes).map(drop),
             xgboost::describe_ubjson(&file.bytes),
         ),
-        Format::LightgbmText | Format::Onnx => {
+        Format::LightgbmText | Format::Onnx | Format::CatboostJson => {
             return Err(EngineError::Unsupported(
                 "xgboost reads its own files only".to_string(),
             ));

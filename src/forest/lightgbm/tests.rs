@@ -436,7 +436,10 @@ fn linear_leaves_are_read_with_their_terms() {
     let leaves = forest.linear.of_tree(0).unwrap();
     assert_eq!(leaves.constants, [1.0, 2.0, 3.0]);
     assert_eq!(leaves.starts, [0, 1, 1, 2]);
-    assert_eq!((leaves.features.as_slice(), leaves.coefficients.len()), (&[0, 2][..], 2));
+    assert_eq!(
+        (leaves.features.as_slice(), leaves.coefficients.len()),
+        (&[0, 2][..], 2)
+    );
     assert!(forest.linear.of_tree(1).is_none());
     refused(
         &text.replace("leaf_features=0 2", "leaf_features=0 3"),

@@ -39,7 +39,9 @@ pub fn trees_used(learner: &Value, model: &Value, outputs: usize) -> Result<usiz
     let used = match model.get("iteration_indptr") {
         Some(_) => {
             let starts = model.integers("iteration_indptr")?;
-            starts.get(rounds).and_then(|end| usize::try_from(*end).ok())
+            starts
+                .get(rounds)
+                .and_then(|end| usize::try_from(*end).ok())
         }
         None => {
             let parallel = model

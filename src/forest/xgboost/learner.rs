@@ -4,8 +4,8 @@ use super::tree::{self, TreeReader};
 use super::value::Value;
 use super::{Description, categories, iteration, malformed, unsupported};
 use crate::forest::{
-    Arithmetic, Base, Combine, Feature, FeatureKind, Forest, Linear, Link, ParseError, Parsed, Tree,
-    Unknown,
+    Arithmetic, Base, Combine, Feature, FeatureKind, Forest, Linear, Link, ParseError, Parsed,
+    Tree, Unknown,
 };
 
 /// More features or outputs than any real model has. They cost memory that the file's size does

@@ -427,7 +427,10 @@ fn vector_leaves_are_found_by_leaf_or_by_node() {
 fn the_wrappers_files_are_cut_at_the_best_round() {
     let with = |attributes: &str, more: &str| {
         let model = MODEL
-            .replace("\"attributes\":{}", &format!("\"attributes\":{{{attributes}}}"))
+            .replace(
+                "\"attributes\":{}",
+                &format!("\"attributes\":{{{attributes}}}"),
+            )
             .replace("\"tree_info\"", &format!("{more}\"tree_info\""));
         parsed(&model).map(|read| read.forest.trees.len())
     };
@@ -435,7 +438,10 @@ fn the_wrappers_files_are_cut_at_the_best_round() {
     assert_eq!(with(r#""best_iteration":"0""#, ""), Ok(2));
     assert_eq!(with(&format!(r#"{mark}"best_iteration":"0""#), ""), Ok(1));
     let pairs = r#""iteration_indptr":[0,2],"#;
-    assert_eq!(with(&format!(r#"{mark}"best_iteration":"0""#), pairs), Ok(2));
+    assert_eq!(
+        with(&format!(r#"{mark}"best_iteration":"0""#), pairs),
+        Ok(2)
+    );
     assert_eq!(
         with(&format!(r#"{mark}"best_iteration":"2""#), ""),
         Err(ParseError::Malformed(
