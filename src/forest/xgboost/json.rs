@@ -122,7 +122,11 @@ impl<'a> Reader<'a> {
         // Most numbers of a file are short integers; 18 digits cannot overflow.
         if plain && text.len() <= 18 && text != b"-" {
             let digits = digits as i64;
-            return Ok(Value::Integer(if text[0] == b'-' { -digits } else { digits }));
+            return Ok(Value::Integer(if text[0] == b'-' {
+                -digits
+            } else {
+                digits
+            }));
         }
         let text = str::from_utf8(text).unwrap_or_default();
         let value = if text.contains(['.', 'e', 'E']) {
