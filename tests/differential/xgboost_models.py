@@ -1,6 +1,7 @@
 """Random XGBoost models: every booster, objective and way to grow."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import xgboost
@@ -30,13 +31,15 @@ PLAIN = {
 }
 # Those that train several targets at once.
 TARGETS = ["reg:squarederror", "reg:logistic", "binary:logistic", "reg:absoluteerror"]
-KINDS = ["trees", "trees", "vector", "dart", "trees", "linear", "wrapped", "targets"]
+KINDS = ["trees", "trees", "vector", "dart", "trees", "linear", "wrapped", "targets", "link"]
 
 
 def case(rng, turn):
     kind = KINDS[turn % len(KINDS)]
     if kind == "wrapped":
         return wrapped(rng)
+    if kind == "link":
+        return link(rng)
     categories = kind in ("trees", "dart", "targets") and flip(rng, 0.4)
     table = Table(rng, categories)
     objective = pick(rng, list(PLAIN))
@@ -225,4 +228,42 @@ def wrapped(rng):
         "rows": rows,
         "predict": predict(False),
         "raw": predict(True),
+    }
+
+
+def link(rng):
+    """Thousands of raw scores through one objective's link: a linear booster that hands its
+    features on as they are."""
+    objective = pick(rng, [name for name, made in PLAIN.items() if "rank" not in made])
+    width = 1
+    params = {"objective": objective, "booster": "gblinear", "nthread": 1, "verbosity": 0}
+    labels = rng.integers(0, 2, 40).astype(float)
+    if PLAIN[objective] == "classes":
+        params["num_class"] = width = int(rng.integers(2, 6))
+        labels = np.arange(40) % width
+    if PLAIN[objective] == "alphas":
+        params["quantile_alpha"] = 0.5
+    matrix = xgboost.DMatrix(rng.normal(size=(40, width)), labels + (objective == "reg:gamma"))
+    if PLAIN[objective] == "bounds":
+        matrix.set_float_info("label_lower_bound", labels + 1)
+        matrix.set_float_info("label_upper_bound", labels + 2)
+    model = json.loads(bytes(xgboost.train(params, matrix, 1).save_raw("json")))
+    weights = np.vstack([np.eye(width), np.zeros(width)])
+    learner = model["learner"]
+    learner["gradient_booster"]["model"]["weights"] = weights.ravel().tolist()
+    learner["learner_model_param"]["base_score"] = "[5E-1]"
+    text = json.dumps(model)
+    loaded = xgboost.Booster({"nthread": 1})
+    loaded.load_model(bytearray(text.encode()))
+    rows = rng.normal(size=(4000, width)) * pick(rng, [1.0, 1.0, 20.0, 100.0])
+    rows = rows.astype(np.float32).astype(float)
+    matrix = xgboost.DMatrix(rows, nthread=1)
+    return {
+        "name": f"xgb-link-{objective.replace(':', '-')}",
+        "library": f"xgboost {xgboost.__version__}",
+        "file": "model.json",
+        "save": lambda path: Path(path).write_text(text),
+        "rows": rows,
+        "predict": loaded.predict(matrix),
+        "raw": loaded.predict(matrix, output_margin=True),
     }

@@ -216,9 +216,8 @@ impl Objective {
             "reg:logistic" | "binary:logistic" => (BaseScore::Logit, Link::Sigmoid32),
             "binary:hinge" => (BaseScore::Plain, Link::Step32),
             "reg:gamma" => (BaseScore::LogPositive, Link::Exp32),
-            "count:poisson" | "reg:tweedie" | "survival:cox" | "survival:aft" => {
-                (BaseScore::Log, Link::Exp32)
-            }
+            "count:poisson" | "reg:tweedie" | "survival:cox" => (BaseScore::Log, Link::Exp32),
+            "survival:aft" => (BaseScore::Log, Link::ExpRounded32),
             "multi:softprob" => (BaseScore::Plain, Link::Softmax32),
             "multi:softmax" => (BaseScore::Plain, Link::Argmax32),
             _ => return unsupported(format!("unknown objective \"{name}\"")),
