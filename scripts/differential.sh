@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains small random models with the original libraries and compares our answers with theirs, bit
-# for bit. Usage: scripts/differential.sh [SEEDS], e.g. 0:30 (the default), 0:600, or 17 alone.
+# for bit. Usage: scripts/differential.sh [SEEDS [CARGO OPTIONS]]; SEEDS are 0:30 (the default), or
+# e.g. 0:600, or 17 alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds=${1:-0:30}
@@ -20,4 +21,4 @@ if ! "$venv/bin/python" -W ignore tests/differential/make.py \
     cat target/differential/messages >&2
     exit 1
 fi
-cargo test --quiet --test differential -- "target/differential/$seeds"
+cargo test --quiet --test differential "${@:2}" -- "target/differential/$seeds"
