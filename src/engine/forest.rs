@@ -6,7 +6,7 @@
 use super::{Engine, EngineError, Format, ModelFile, Outline, Output};
 use crate::forest::kernel::{Kernel, Scores};
 use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
-use crate::forest::{Arithmetic, ParseError, Parsed, lightgbm, onnx, xgboost};
+use crate::forest::{Arithmetic, ParseError, Parsed, catboost, lightgbm, onnx, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
 
 /// A forest that serves.
@@ -40,6 +40,7 @@ pub fn load(file: &ModelFile) -> Result<ForestEngine, ParseError> {
         Format::XgboostUbjson => xgboost::parse_ubjson(&file.bytes)?,
         Format::LightgbmText => lightgbm::parse(&file.bytes)?,
         Format::Onnx => onnx::parse(&file.bytes)?,
+        Format::CatboostJson => catboost::parse_json(&file.bytes)?,
     };
     ForestEngine::new(parsed, file.format)
 }
@@ -91,7 +92,11 @@ impl ForestEngine {
             features: parsed.features,
             outputs,
             objective: parsed.objective,
-            trees: Some(forest.trees.len()),
+            trees: forest
+                .linear
+                .weights
+                .is_empty()
+                .then_some(forest.trees.len()),
             library_version: parsed.library_version,
             refused_by_forest: None,
         };

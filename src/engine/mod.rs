@@ -86,6 +86,7 @@ pub enum Format {
     XgboostUbjson,
     LightgbmText,
     Onnx,
+    CatboostJson,
 }
 
 /// A model file in memory.
@@ -220,6 +221,7 @@ impl Format {
             Format::XgboostUbjson => "xgboost_ubj",
             Format::LightgbmText => "lightgbm_text",
             Format::Onnx => "onnx",
+            Format::CatboostJson => "catboost_json",
         }
     }
 
@@ -229,6 +231,7 @@ impl Format {
             Format::XgboostJson | Format::XgboostUbjson => "xgboost",
             Format::LightgbmText => "lightgbm",
             Format::Onnx => "onnxruntime",
+            Format::CatboostJson => "catboost",
         }
     }
 }
@@ -271,6 +274,9 @@ pub fn load_library(
         }
         Format::LightgbmText => lightgbm::load(file, refused_by_forest.clone()),
         Format::Onnx => onnx::load(file, libraries, refused_by_forest.clone()),
+        Format::CatboostJson => Err(EngineError::Unavailable(
+            "there is no engine of CatBoost's library here; export the model to onnx".to_string(),
+        )),
     };
     match (loaded, refused_by_forest) {
         (Err(EngineError::Unavailable(missing)), Some(refused)) => Err(EngineError::Unavailable(

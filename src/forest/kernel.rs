@@ -30,6 +30,7 @@ mod walk;
 
 use std::fmt;
 
+use super::linear::linear_scores;
 use super::{Arithmetic, Base, Combine, Forest};
 pub use isa::Isa;
 use packed::Packed;
@@ -48,6 +49,8 @@ enum Form {
     F32(Packed<f32>),
     F64(Packed<f64>),
     Plain(Plain, &'static str),
+    /// A linear booster: no trees.
+    Linear,
 }
 
 /// How a kernel evaluates.
@@ -88,6 +91,10 @@ impl Kernel {
     /// The same with no more than the instructions of `isa`, and with one kind of layout wherever
     /// it serves.
     pub fn with(forest: Forest, isa: Isa, only: Option<Kind>) -> Option<Kernel> {
+        if !forest.linear.weights.is_empty() {
+            let form = Form::Linear;
+            return Some(Kernel { forest, form });
+        }
         let packed = match (forest.combine, forest.arithmetic) {
             (Combine::Min | Combine::Max, _) => Err("smallest or largest instead of sum"),
             (_, Arithmetic::F32) => Packed::new(&forest, isa, only).map(Form::F32),
@@ -110,16 +117,8 @@ impl Kernel {
         match &self.form {
             Form::F32(packed) => packed.layouts(),
             Form::F64(packed) => packed.layouts(),
-            Form::Plain(_, why) => Layouts {
-                one: "plain nodes",
-                block: "plain nodes",
-                block_from: usize::MAX,
-                isa: None,
-                lanes: 0,
-                one_ns: 0.0,
-                block_row_ns: 0.0,
-                why_plain: Some(why),
-            },
+            Form::Plain(_, why) => Layouts::without_codes("plain nodes", why),
+            Form::Linear => Layouts::without_codes("weights", "a linear booster"),
         }
     }
 
@@ -132,6 +131,7 @@ impl Kernel {
                 packed.raw_scores(&rows, scores);
             }
             Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
+            Form::Linear => self.linear_scores(rows, scores),
         }
     }
 
@@ -145,6 +145,7 @@ impl Kernel {
                 packed.raw_scores(&rows, scores);
             }
             Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
+            Form::Linear => self.linear_scores(rows, scores),
         }
     }
 
@@ -154,8 +155,41 @@ impl Kernel {
             Form::F32(packed) => packed.memory_bytes(),
             Form::F64(packed) => packed.memory_bytes(),
             Form::Plain(plain, _) => plain.memory_bytes(),
+            Form::Linear => 0,
         };
         self.forest.memory_bytes() + form
+    }
+
+    fn linear_scores<T: Copy + Into<f64>>(&self, rows: &[T], scores: &mut Scores) {
+        let Forest {
+            linear,
+            base,
+            outputs,
+            ..
+        } = &self.forest;
+        for (index, row) in rows.chunks_exact(self.forest.features).enumerate() {
+            linear_scores(
+                &linear.weights,
+                base,
+                row,
+                &mut scores.row(index)[..*outputs],
+            );
+        }
+    }
+}
+
+impl Layouts {
+    fn without_codes(name: &'static str, why: &'static str) -> Layouts {
+        Layouts {
+            one: name,
+            block: name,
+            block_from: usize::MAX,
+            isa: None,
+            lanes: 0,
+            one_ns: 0.0,
+            block_row_ns: 0.0,
+            why_plain: Some(why),
+        }
     }
 }
 

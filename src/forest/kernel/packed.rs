@@ -14,9 +14,10 @@ use super::machine::{Loops, Machine};
 use super::packing::{Kind, Layout, Order, Packing};
 use super::real::Real;
 use super::scratch::Scratch;
-use super::sums::{Blocks, One, Several, Wide, WideRows};
+use super::sums::{Blocks, One, Several, Wide, WideRows, WithLinear};
 use super::walk::Walk;
 use super::{Layouts, Scores};
+use crate::forest::linear::LinearLeaves;
 use crate::forest::{Base, Combine, Forest};
 
 /// A packed forest.
@@ -32,6 +33,8 @@ pub struct Packed<T> {
     outputs: usize,
     leaf_width: usize,
     output_of: Vec<u32>,
+    /// One per tree where trees have linear leaves; else empty.
+    linear: Vec<LinearLeaves>,
     /// What each output's sum starts from.
     start: Vec<T>,
     end: End<T>,
@@ -89,6 +92,7 @@ impl<T: Real> Packed<T> {
             isa: isa.min(Isa::detect()),
             outputs: forest.outputs,
             leaf_width,
+            linear: forest.linear.leaves.clone(),
             output_of: forest.trees.iter().map(|tree| tree.output as u32).collect(),
             start: super::start(forest).into_iter().map(T::of).collect(),
             end: End {
@@ -119,21 +123,29 @@ impl<T: Real> Packed<T> {
             let one = self.serves_one_row(kind).then(|| pack(kind, Order::ByLeaf));
             let one = one.flatten();
             let block = match &one {
-                _ if !kind.serves_blocks() => None,
+                // Linear leaves need the row, so they are served row by row.
+                _ if !kind.serves_blocks() || !self.linear.is_empty() => None,
                 Some(one) if self.leaf_width == 1 => Some(one.clone()),
                 _ => pack(kind, Order::ByColumn),
             };
             ones.extend(one);
             blocks.extend(block);
         }
+        let row_by_row = !self.linear.is_empty();
         if only.is_some() {
             // The walk is there only where the kind does not serve.
             self.one = ones.pop().unwrap_or(self.one.clone());
             self.block = blocks.pop().unwrap_or(self.block.clone());
-            self.block_from = 2;
+            self.block_from = if row_by_row { usize::MAX } else { 2 };
             return;
         }
         let one_ns = self.fastest(ones, sample, Way::Single);
+        if row_by_row {
+            self.block_from = usize::MAX;
+            self.block = self.one.clone();
+            self.cost = [one_ns, one_ns];
+            return;
+        }
         let block_ns = self.fastest(blocks, sample, Way::Block);
         // A block costs the same for any number of rows, except for walks.
         self.block_from = match self.block.kind() {
@@ -211,7 +223,7 @@ impl<T: Real> Packed<T> {
             scratch.fit(self.coder.lanes() + 1, self.outputs);
             let mut rest = rows;
             let mut done = 0;
-            while rest.len() >= self.block_from * features {
+            while rest.len() >= self.block_from.saturating_mul(features) {
                 let (block, after) = rest.split_at(rest.len().min(ROWS * features));
                 self.run(block, scratch, &mut scores.skip(done), Way::Block);
                 rest = after;
@@ -302,7 +314,7 @@ impl<T: Real> Packed<T> {
             unsafe {
                 self.coder.code::<M>(row, codes, 1);
                 *codes.add(self.coder.lanes()) = 0;
-                if self.outputs == 1 && self.leaf_width == 1 {
+                if self.outputs == 1 && self.leaf_width == 1 && self.linear.is_empty() {
                     let sum = self.start[0];
                     let mut sum = One { sum, leaves };
                     M::one(&self.one, codes, &mut sum);
@@ -315,7 +327,17 @@ impl<T: Real> Packed<T> {
             let output_of = &self.output_of;
             // SAFETY: as above; the packing's leaves have this width.
             unsafe {
-                if self.leaf_width == 1 {
+                if !self.linear.is_empty() {
+                    let mut sum = WithLinear {
+                        sums,
+                        leaves,
+                        output_of,
+                        own: &self.one.own,
+                        linear: &self.linear,
+                        row,
+                    };
+                    M::one(&self.one, codes, &mut sum);
+                } else if self.leaf_width == 1 {
                     let mut sum = Several {
                         sums,
                         leaves,
