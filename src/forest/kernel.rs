@@ -54,7 +54,7 @@ enum Form {
 }
 
 /// How a kernel evaluates.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Layouts {
     /// For one row.
     pub one: &'static str,
@@ -62,16 +62,26 @@ pub struct Layouts {
     pub block: &'static str,
     /// Rows from which a block is faster than one row after the other.
     pub block_from: usize,
-    /// The instructions; `None` for plain nodes.
+    /// The instructions; `None` without codes.
     pub isa: Option<Isa>,
-    /// Bytes of a coded row; 0 for plain nodes.
+    /// Bytes of a coded row; 0 without codes.
     pub lanes: usize,
-    /// Nanoseconds when it was packed, one row.
-    pub one_ns: f64,
-    /// Nanoseconds per row when it was packed, 64 rows.
-    pub block_row_ns: f64,
-    /// Why it is plain nodes.
-    pub why_plain: Option<&'static str>,
+    /// Bytes of all that is packed, [`Forest`] left out, per split.
+    pub bytes_per_split: f64,
+    /// What was measured when the forest was packed.
+    pub measured: Vec<Measured>,
+    /// Why rows are not coded.
+    pub without_codes: Option<&'static str>,
+}
+
+/// A layout's cost on rows made of the forest's own thresholds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    pub layout: &'static str,
+    /// Nanoseconds for one row; `None` where it does not serve one row.
+    pub one_ns: Option<f64>,
+    /// Nanoseconds per row of a block of 64; `None` where it does not serve blocks.
+    pub block_row_ns: Option<f64>,
 }
 
 /// Where raw scores go: `[n, outputs]`, rows `stride` values apart.
@@ -114,12 +124,16 @@ impl Kernel {
 
     /// How it evaluates.
     pub fn layouts(&self) -> Layouts {
-        match &self.form {
+        let splits: usize = self.forest.trees.iter().map(|tree| tree.splits.len()).sum();
+        let bytes = self.memory_bytes() - self.forest.memory_bytes();
+        let mut layouts = match &self.form {
             Form::F32(packed) => packed.layouts(),
             Form::F64(packed) => packed.layouts(),
             Form::Plain(_, why) => Layouts::without_codes("plain nodes", why),
             Form::Linear => Layouts::without_codes("weights", "a linear booster"),
-        }
+        };
+        layouts.bytes_per_split = bytes as f64 / splits.max(1) as f64;
+        layouts
     }
 
     /// Writes the raw scores of rows `[n, features]`, NaN = missing, of the forest's arithmetic.
@@ -186,9 +200,9 @@ impl Layouts {
             block_from: usize::MAX,
             isa: None,
             lanes: 0,
-            one_ns: 0.0,
-            block_row_ns: 0.0,
-            why_plain: Some(why),
+            bytes_per_split: 0.0,
+            measured: Vec::new(),
+            without_codes: Some(why),
         }
     }
 }
@@ -217,13 +231,24 @@ impl<'a> Scores<'a> {
 
 impl fmt::Display for Layouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(isa), None) = (self.isa, self.why_plain) else {
-            return write!(f, "{} ({})", self.one, self.why_plain.unwrap_or_default());
-        };
+        if let Some(why) = self.without_codes {
+            return write!(f, "{} ({why})", self.one);
+        }
+        match self.block_from {
+            usize::MAX => write!(f, "{}, row by row", self.one)?,
+            from => write!(
+                f,
+                "{} for one row, {} from {from} rows on",
+                self.one, self.block
+            )?,
+        }
+        if let Some(isa) = self.isa {
+            write!(f, "; {isa}")?;
+        }
         write!(
             f,
-            "{} for one row, {} from {} rows on, {isa}, {} lanes",
-            self.one, self.block, self.block_from, self.lanes
+            "; {} bytes a coded row, {:.1} bytes a split",
+            self.lanes, self.bytes_per_split
         )
     }
 }

@@ -16,7 +16,7 @@ use super::real::Real;
 use super::scratch::Scratch;
 use super::sums::{Blocks, One, Several, Wide, WideRows, WithLinear};
 use super::walk::Walk;
-use super::{Layouts, Scores};
+use super::{Layouts, Measured, Scores};
 use crate::forest::linear::LinearLeaves;
 use crate::forest::{Base, Combine, Forest};
 
@@ -38,8 +38,7 @@ pub struct Packed<T> {
     /// What each output's sum starts from.
     start: Vec<T>,
     end: End<T>,
-    /// Nanoseconds per row when it was packed: one row, and a block.
-    cost: [f64; 2],
+    measured: Vec<Measured>,
 }
 
 /// What follows the sums.
@@ -105,7 +104,7 @@ impl<T: Real> Packed<T> {
                     Base::First => None,
                 },
             },
-            cost: [0.0; 2],
+            measured: Vec::new(),
         };
         packed.choose(forest, &coded, &sample, only);
         Ok(packed)
@@ -143,7 +142,6 @@ impl<T: Real> Packed<T> {
         if row_by_row {
             self.block_from = usize::MAX;
             self.block = self.one.clone();
-            self.cost = [one_ns, one_ns];
             return;
         }
         let block_ns = self.fastest(blocks, sample, Way::Block);
@@ -152,7 +150,6 @@ impl<T: Real> Packed<T> {
             Kind::Walk => 2,
             _ => ((block_ns * ROWS as f64 / one_ns).ceil() as usize).clamp(2, ROWS + 1),
         };
-        self.cost = [one_ns, block_ns];
     }
 
     /// Measures each candidate several times in turn, takes the best, and returns its time.
@@ -164,6 +161,9 @@ impl<T: Real> Packed<T> {
                 *best = best.min(self.measure(sample, way));
             }
         }
+        for (candidate, ns) in candidates.iter().zip(&best) {
+            self.note(candidate.kind().name(), way, *ns);
+        }
         let mut winner = 0;
         for (index, ns) in best.iter().enumerate() {
             if *ns < best[winner] {
@@ -172,6 +172,24 @@ impl<T: Real> Packed<T> {
         }
         *self.packing(way) = candidates[winner].clone();
         best[winner]
+    }
+
+    /// Keeps what was measured.
+    fn note(&mut self, layout: &'static str, way: Way, ns: f64) {
+        let known = self.measured.iter().position(|one| one.layout == layout);
+        let index = known.unwrap_or(self.measured.len());
+        if known.is_none() {
+            self.measured.push(Measured {
+                layout,
+                one_ns: None,
+                block_row_ns: None,
+            });
+        }
+        let measured = &mut self.measured[index];
+        match way {
+            Way::Single => measured.one_ns = Some(ns),
+            Way::Block => measured.block_row_ns = Some(ns),
+        }
     }
 
     fn packing(&mut self, way: Way) -> &mut Arc<Packing<T>> {
@@ -197,9 +215,9 @@ impl<T: Real> Packed<T> {
             block_from: self.block_from,
             isa: Some(self.isa),
             lanes: self.coder.lanes(),
-            one_ns: self.cost[0],
-            block_row_ns: self.cost[1],
-            why_plain: None,
+            bytes_per_split: 0.0,
+            measured: self.measured.clone(),
+            without_codes: None,
         }
     }
 
