@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 ADDRESSES ?=
+SEEDS ?= 0:600
 
-.PHONY: help run build native test lint unit clients deny audit models golden clean
+.PHONY: help run build native test lint unit differential clients deny audit models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +31,9 @@ lint: ## Format and lints only.
 
 unit: ## Unit and integration tests only.
 	@scripts/test.sh rust
+
+differential: ## Hundreds of random models of the original libraries, bit for bit (SEEDS=first:end).
+	@scripts/differential.sh $(SEEDS)
 
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients

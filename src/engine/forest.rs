@@ -6,12 +6,12 @@
 
 use std::sync::OnceLock;
 
-use super::{Engine, EngineError, Extra, Format, ModelFile, Outline, Output};
+use super::{Engine, EngineError, Extra, Format, Layouts, ModelFile, Outline, Output};
 use crate::forest::kernel::{Kernel, Scores};
 use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
 use crate::forest::reference;
 use crate::forest::shap::{Explainer, NotExplained};
-use crate::forest::{Arithmetic, ParseError, Parsed, lightgbm, onnx, xgboost};
+use crate::forest::{Arithmetic, ParseError, Parsed, catboost, lightgbm, onnx, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
 
 /// A forest that serves.
@@ -48,6 +48,7 @@ pub fn load(file: &ModelFile) -> Result<ForestEngine, ParseError> {
         Format::XgboostUbjson => xgboost::parse_ubjson(&file.bytes)?,
         Format::LightgbmText => lightgbm::parse(&file.bytes)?,
         Format::Onnx => onnx::parse(&file.bytes)?,
+        Format::CatboostJson => catboost::parse_json(&file.bytes)?,
     };
     ForestEngine::new(parsed, file.format)
 }
@@ -99,7 +100,11 @@ impl ForestEngine {
             features: parsed.features,
             outputs,
             objective: parsed.objective,
-            trees: Some(forest.trees.len()),
+            trees: forest
+                .linear
+                .weights
+                .is_empty()
+                .then_some(forest.trees.len()),
             library_version: parsed.library_version,
             refused_by_forest: None,
         };
@@ -247,11 +252,19 @@ impl Engine for ForestEngine {
 
     fn extra_shape(&self, extra: Extra) -> Result<Vec<usize>, EngineError> {
         let forest = self.kernel.forest();
-        if self.outline.format == Format::Onnx {
+        if matches!(self.outline.format, Format::Onnx | Format::CatboostJson) {
+            let format = self.outline.format.platform();
             return Err(EngineError::Unsupported(match extra {
-                Extra::Contributions => "contributions need to know how much training data came to each node, which ONNX models do not say".to_string(),
-                Extra::Leaves => "leaves have no numbers in ONNX models".to_string(),
+                Extra::Contributions => format!(
+                    "contributions need to know how much training data came to each node, which {format} models do not say"
+                ),
+                Extra::Leaves => format!("leaves have no numbers in {format} models"),
             }));
+        }
+        if extra == Extra::Leaves && !forest.linear.weights.is_empty() {
+            return Err(EngineError::Unsupported(
+                "leaves: a linear booster has none".to_string(),
+            ));
         }
         match extra {
             Extra::Leaves => Ok(vec![forest.trees.len()]),
@@ -279,6 +292,10 @@ impl Engine for ForestEngine {
     fn memory_bytes(&self) -> usize {
         let explainer = self.explainer.get().and_then(|built| built.as_ref().ok());
         self.kernel.memory_bytes() + explainer.map_or(0, Explainer::memory_bytes)
+    }
+
+    fn layouts(&self) -> Option<Layouts> {
+        Some(self.kernel.layouts())
     }
 }
 

@@ -70,6 +70,14 @@ impl Explainer {
                 "its trees are not added up, and contributions are parts of a sum".to_string(),
             ));
         }
+        if !forest.linear.is_empty() {
+            return Err(NotExplained(
+                "linear leaves and linear boosters are not explained".to_string(),
+            ));
+        }
+        if forest.trees.iter().any(|tree| tree.leaf_width != 1) {
+            return Err(NotExplained("leaves have several values".to_string()));
+        }
         let width = (forest.features.saturating_add(1)).saturating_mul(forest.outputs);
         if width > WIDTH_MAX {
             return Err(NotExplained(format!(

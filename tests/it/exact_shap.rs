@@ -156,10 +156,22 @@ fn contributions_and_leaves_are_the_librarys() {
         let theirs = load(&file, Choice::Library, &libraries()).unwrap();
         let forest = forest(&file);
         let rows = rows(&forest);
-        for wanted in Extra::ALL {
-            assert_eq!(ours.extra_shape(wanted), theirs.extra_shape(wanted));
-        }
         let name = file.path.display();
+        let mut refused = false;
+        for wanted in Extra::ALL {
+            match (ours.extra_shape(wanted), theirs.extra_shape(wanted)) {
+                (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs, "{name}"),
+                (Err(_), Err(_)) => refused = true,
+                // The library explains linear boosters; forest does not.
+                (Err(_), Ok(_)) if !forest.linear.weights.is_empty() => refused = true,
+                // The library's own check fails for leaves with several values.
+                (Ok(_), Err(_)) if forest.trees[0].leaf_width > 1 => refused = true,
+                other => panic!("{name}, {wanted}: {other:?}"),
+            }
+        }
+        if refused {
+            continue;
+        }
         let [a, b] = [ours.as_ref(), theirs.as_ref()];
         if extra(a, Extra::Leaves, &rows) != extra(b, Extra::Leaves, &rows) {
             failures.push(format!("{name}: other leaves"));

@@ -370,7 +370,7 @@ async fn what_cannot_be_explained_is_refused_alike_by_both_protocols() {
     add_gated(&running, "gated");
     let model = "diabetes-lgbm";
     let allowed = "expected \"all\" or a number of features from 1 to";
-    let onnx = "how much training data came to each node, which ONNX models do not say";
+    let onnx = "how much training data came to each node, which onnx models do not say";
     let cases: [(&str, Value, &[&str], &str); 13] = [
         (
             model,
@@ -412,7 +412,7 @@ async fn what_cannot_be_explained_is_refused_alike_by_both_protocols() {
             "cancer-catboost",
             Value::Null,
             &["leaves"],
-            "no numbers in ONNX models",
+            "no numbers in onnx models",
         ),
         ("gated", json!(1), &[], "not supported by the engine gated"),
     ];

@@ -35,6 +35,8 @@ struct Root {
     root: u32,
     leaf_width: u32,
     output: u32,
+    /// Where its leaves begin.
+    first_leaf: u32,
 }
 
 /// Set in a child that is a leaf.
@@ -104,9 +106,16 @@ impl Plain {
         round: impl Fn(f64) -> f64,
     ) {
         scores.copy_from_slice(&self.start);
-        for tree in &self.trees {
+        for (index, tree) in self.trees.iter().enumerate() {
             let leaf = self.leaf(forest, tree.root, row);
             let values = &self.leaves[leaf..leaf + tree.leaf_width as usize];
+            if let Some(linear) = forest.linear.of_tree(index) {
+                // Such a tree has one value per leaf.
+                let own = leaf - tree.first_leaf as usize;
+                let score = &mut scores[tree.output as usize];
+                *score = round(*score + linear.value(own, values[0], row));
+                continue;
+            }
             for (score, value) in scores[tree.output as usize..].iter_mut().zip(values) {
                 *score = round(*score + value);
             }
@@ -159,6 +168,7 @@ impl Plain {
             root: root_of(tree, first_node, first_leaf),
             leaf_width: tree.leaf_width as u32,
             output: tree.output as u32,
+            first_leaf,
         });
         self.leaves.extend_from_slice(&tree.leaves);
     }

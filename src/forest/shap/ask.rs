@@ -69,6 +69,7 @@ mod tests {
             base_order: Base::First,
             combine: Combine::Sum,
             link: Link::Identity,
+            linear: Default::default(),
         };
         let edges = [
             0.0,

@@ -72,7 +72,7 @@ enum Step {
     },
 }
 
-/// Packs a tree. `last` is [`NOT_YET`] for every feature of the forest, and is so again afterwards.
+/// Packs a tree, whose leaves have one value each. `last` is [`NOT_YET`] for every feature of the forest, and is so again afterwards.
 ///
 /// # Errors
 /// Why the tree cannot be explained.
@@ -89,9 +89,6 @@ pub fn pack(tree: &Tree, last: &mut [Last]) -> Result<Packed, NotExplained> {
         },
         open: Vec::new(),
     };
-    if tree.leaf_width != 1 {
-        return refused("leaves with several values");
-    }
     if tree.splits.is_empty() {
         walk.packed.expected = tree.leaves[0];
         return Ok(walk.packed);

@@ -39,6 +39,7 @@ fn forest(trees: Vec<Tree>, features: usize, outputs: usize) -> Forest {
         base_order: Base::First,
         combine: Combine::Sum,
         link: Link::Identity,
+        linear: Default::default(),
     }
 }
 
