@@ -15,6 +15,7 @@ import pathlib
 import resource
 import shutil
 import subprocess
+import sys
 
 import data
 import train
@@ -147,8 +148,7 @@ def catboost_onnx(place):
 
 def tl2cgen(model):
     """A shared library of the C that tl2cgen writes, by gcc -O3; all cores compile."""
-    place = train.folder(model)
-    file = place / json.loads((place / "about.json").read_text())["file"]
+    file = train.model_file(model)
 
     def make(path):
         import tl2cgen as generator
@@ -163,10 +163,16 @@ def tl2cgen(model):
         flags = ["gcc", "-O3", "-march=native", "-fPIC"]
         units = sorted(source.glob("*.c"))
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda unit: run([*flags, "-c", unit, "-o", unit.with_suffix(".o")]), units))
+            list(
+                pool.map(
+                    lambda unit: run([*flags, "-c", unit, "-o", unit.with_suffix(".o")]), units
+                )
+            )
         run(["gcc", "-shared", *[unit.with_suffix(".o") for unit in units], "-lm", "-o", path])
 
-    return once(OUT / "tl2cgen" / f"{model}.so", [file, UNITS[model], "gcc -O3 -march=native"], make)
+    return once(
+        OUT / "tl2cgen" / f"{model}.so", [file, UNITS[model], "gcc -O3 -march=native"], make
+    )
 
 
 def lleaves(model):
@@ -179,6 +185,48 @@ def lleaves(model):
         compiler.Model(model_file=file).compile(cache=path)
 
     return once(OUT / "lleaves" / f"{model}.o", [file, "lleaves"], make)
+
+
+def onedal(model):
+    """The archive of oneDAL's model, converted by daal4py from the library's own."""
+    place = train.folder(model)
+    file = train.model_file(model)
+
+    def make(path):
+        import daal4py
+
+        convert = daal4py.mb.convert_model
+        path.write_bytes(convert(booster(file)).daal_model_.__getstate__())
+
+    return once(place / "onedal.archive", [file], make)
+
+
+def booster(file):
+    """The model in its own library, by its file's format."""
+    if file.suffix == ".json":
+        import xgboost
+
+        return xgboost.Booster(model_file=file)
+    if file.suffix == ".txt":
+        import lightgbm
+
+        return lightgbm.Booster(model_file=file)
+    import catboost
+
+    return catboost.CatBoostClassifier().load_model(str(file))
+
+
+def onedal_flags():
+    """oneDAL's headers and libraries lie in the environment itself, not in a package."""
+    home = pathlib.Path(sys.prefix)
+    if not (home / "include" / "daal.h").exists():
+        raise CannotBuild("daal-include is not installed")
+    return [
+        *["-isystem", home / "include", "-isystem", home / "include" / "dal"],
+        *[f"-L{home}/lib", "-l:libonedal_core.so.4", "-l:libonedal_thread.so.4"],
+        # RPATH and not RUNPATH: the libraries find TBB by it too.
+        f"-Wl,--disable-new-dtags,-rpath,{home}/lib",
+    ]
 
 
 def ydf_model(model):

@@ -57,11 +57,6 @@ def truth(engine, model):
     return OUT / "models" / name / "truth.f64"
 
 
-def model_file(model):
-    place = train.folder(model)
-    return place / json.loads((place / "about.json").read_text())["file"]
-
-
 def hedgerow_version():
     described = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
     commit = subprocess.run(described, capture_output=True, text=True)
@@ -91,7 +86,7 @@ class Hedgerow:
 
     def __call__(self, model):
         self.program = self.program or build_hedgerow()
-        file = model_file(model)
+        file = train.model_file(model)
         if file.suffix == ".cbm":
             file = file.with_suffix(".onnx")
         return Start([self.program, OUT, file])
@@ -102,7 +97,7 @@ def library(family, package, shared):
 
     def start(model):
         path = build.package_file(package, shared)
-        return Start([build.harness(family).path, OUT, path, model_file(model)])
+        return Start([build.harness(family).path, OUT, path, train.model_file(model)])
 
     return start
 
@@ -110,6 +105,11 @@ def library(family, package, shared):
 def onnxruntime(model):
     path = build.package_file("onnxruntime", "capi/libonnxruntime.so*")
     return Start([build.harness("onnxruntime").path, OUT, path, build.onnx(model).path])
+
+
+def onedal(model):
+    archive = build.onedal(model)
+    return Start([build.harness("onedal", *build.onedal_flags()).path, OUT, archive.path])
 
 
 def tl2cgen(model):
@@ -147,9 +147,10 @@ def python(engine, prepare=lambda model: None):
     return start
 
 
+HEDGEROW = Hedgerow()
 ENGINES = [
-    Engine("hedgerow", "hedgerow", "Rust API", XGBOOST + LIGHTGBM, Hedgerow(), tolerance=0),
-    Engine("hedgerow", "hedgerow", "Rust API, ONNX export", CATBOOST, Hedgerow(), tolerance=1e-6),
+    Engine("hedgerow", "hedgerow", "Rust API", XGBOOST + LIGHTGBM, HEDGEROW, tolerance=0),
+    Engine("hedgerow", "hedgerow", "Rust API, ONNX export", CATBOOST, HEDGEROW, tolerance=1e-6),
     Engine(
         "xgboost",
         "xgboost-cpu",
@@ -172,7 +173,13 @@ ENGINES = [
         exported("catboost", lambda model: train.folder(model) / "exported.cpp"),
     ),
     Engine("catboost, arrays", "catboost", "Python", CATBOOST, python("catboost")),
-    Engine("catboost, pools", "catboost", "Python, pools made before", CATBOOST, python("catboost-pool")),
+    Engine(
+        "catboost, pools",
+        "catboost",
+        "Python, pools made before",
+        CATBOOST,
+        python("catboost-pool"),
+    ),
     Engine("onnxruntime", "onnxruntime", "C API", XGBOOST + LIGHTGBM + CATBOOST, onnxruntime),
     Engine(
         "treelite GTIL",
@@ -180,6 +187,7 @@ ENGINES = [
         "C API",
         XGBOOST + LIGHTGBM,
         library("treelite", "treelite", "lib/libtreelite.so"),
+        slow=True,
     ),
     Engine(
         "tl2cgen",
@@ -193,9 +201,9 @@ ENGINES = [
     Engine(
         "oneDAL",
         "scikit-learn-intelex",
-        "Python, daal4py",
+        "C++ API",
         XGBOOST + LIGHTGBM + CATBOOST,
-        python("onedal"),
+        onedal,
     ),
     Engine(
         "ydf, standalone C++",

@@ -4,7 +4,17 @@ import os
 import platform
 import subprocess
 
-INSTRUCTIONS = ["avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512_vbmi2", "neon", "sve"]
+INSTRUCTIONS = [
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512vbmi",
+    "avx512_vbmi2",
+    "neon",
+    "sve",
+]
 
 
 def describe():
@@ -16,7 +26,9 @@ def describe():
     flags = info.get("flags", info.get("Features", "")).split()
     return {
         "cpu": info.get("model name", platform.processor() or "unknown"),
-        "family": f"family {info['cpu family']}, model {info['model']}" if "cpu family" in info else "",
+        "family": f"family {info['cpu family']}, model {info['model']}"
+        if "cpu family" in info
+        else "",
         "architecture": platform.machine(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),

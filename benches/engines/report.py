@@ -6,15 +6,19 @@ import math
 
 import measure
 import train
-from paths import RESULTS
+from paths import OUT, RESULTS, ROOT
+
 
 def write(results, about, machine, options):
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    # A run of a part must not pass for the table.
+    folder = OUT / "results" if options.part else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     text = page(results, about, machine, options)
-    (RESULTS / "engines.md").write_text(text)
+    (folder / "engines.md").write_text(text)
     document = json.dumps(entries(results), indent=1, allow_nan=False)
-    (RESULTS / "engines.json").write_text(document + "\n")
+    (folder / "engines.json").write_text(document + "\n")
     print(text)
+    print(f"saved as engines.md and engines.json in {folder.relative_to(ROOT)}")
 
 
 def entries(results):
@@ -47,7 +51,7 @@ def entries(results):
 
 
 def page(results, about, machine, options):
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     lines = [
         "# Engines, side by side",
         "",
@@ -60,8 +64,8 @@ def page(results, about, machine, options):
         f"load average at the start {machine['load_average']:.2f}; {machine['gcc']}; "
         f"{machine['rustc']}.",
         "",
-        "One thread; ns per row in processor time, median over rounds (lowest in brackets). **Bold**: "
-        "the lowest of its column.",
+        "One thread; ns per row in processor time, median over rounds (lowest in brackets). "
+        "**Bold**: the lowest of its column.",
     ]
     for model in about:
         lines += ["", *section(model, about[model], [one for one in results if one.model == model])]
@@ -76,7 +80,8 @@ def section(model, about, results):
         f"{about['trees']} trees, {leaves['mean']:.1f} leaves each on average ({leaves['min']} to "
         f"{leaves['max']}); {about['file_bytes'] / 1e6:.1f} MB as `{about['file']}`.",
         "",
-        "| engine | " + " | ".join(f"{count(rows)}" for rows in measure.ROWS)
+        "| engine | "
+        + " | ".join(f"{count(rows)}" for rows in measure.ROWS)
         + " | load | memory | largest difference | via |",
         "|---|" + "--:|" * (len(measure.ROWS) + 3) + "---|",
     ]
@@ -138,5 +143,5 @@ def agreement(one):
         return "NaN"
     if one.max_abs_diff == 0:
         return "exact"
-    mark = "" if one.max_abs_diff <= one.engine.tolerance else " **too large**"
-    return f"{one.max_abs_diff:.1e}{mark}"
+    text = f"{one.max_abs_diff:.1e}"
+    return text if one.max_abs_diff <= one.engine.tolerance else f"**{text}** (!)"

@@ -22,6 +22,8 @@ def options():
     parser.add_argument("--models", default=",".join(train.RECIPES))
     parser.add_argument("--engines", default="")
     chosen = parser.parse_args()
+    every = ",".join(train.RECIPES)
+    chosen.part = chosen.quick or bool(chosen.engines) or chosen.models != every
     chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
     return chosen
 
@@ -38,10 +40,9 @@ def wanted(engine, model, chosen):
 def main():
     chosen = options()
     here = machine.describe()
-    models = chosen.models.split(",")
-    about = train.prepare(models)
+    about = train.prepare(chosen.models.split(","))
     results = []
-    for model in models:
+    for model in about:
         taking_part = [engine for engine in engines.ENGINES if wanted(engine, model, chosen)]
         results += measure.measure(model, taking_part, chosen.rounds, chosen.milliseconds)
     report.write(results, about, here, chosen)

@@ -6,6 +6,7 @@ grown the trees are).
 """
 
 import hashlib
+import importlib.metadata
 import json
 import time
 
@@ -24,6 +25,7 @@ RECIPES = {
     "cat-100x6": {"library": "catboost", "trees": 100, "depth": 6, "rate": 0.1},
     "cat-500x8": {"library": "catboost", "trees": 500, "depth": 8, "rate": 0.05},
 }
+PACKAGES = {"xgboost": "xgboost-cpu", "lightgbm": "lightgbm", "catboost": "catboost"}
 TITLES = {
     "xgb-100x6": "XGBoost, 100 trees, depth 6",
     "xgb-500x8": "XGBoost, 500 trees, depth 8",
@@ -57,31 +59,44 @@ def folder(model):
     return OUT / "models" / model
 
 
+def model_file(model):
+    """The library's own file of a trained model."""
+    return folder(model) / read_about(folder(model))["file"]
+
+
 def prepare(models):
-    """Makes what is missing or stale of `models`; returns what is known of each."""
+    """Makes what is missing or stale of `models`; returns what is known of those that are there."""
     train_rows, labels, served = data.make()
     write_rows(served)
     known = {}
     for model in models:
-        place = folder(model)
-        recipe = {**RECIPES[model], "sources": sources_digest()}
-        about = read_about(place)
-        if about is None or about["recipe"] != recipe:
-            about = make_model(model, recipe, place, train_rows, labels, served)
+        try:
+            about = prepare_one(model, train_rows, labels, served)
+        except ImportError as error:
+            print(f"{model} is left out: {error}", flush=True)
+            continue
         known[model] = about
         leaves = about["leaves"]
         print(
-            f"{model}: {about['trees']} trees, leaves per tree on average {leaves['mean']:.1f} "
-            f"(at least {leaves['min']}, at most {leaves['max']}), file {about['file_bytes']} bytes",
+            f"{model}: {about['trees']} trees, on average {leaves['mean']:.1f} leaves "
+            f"({leaves['min']} to {leaves['max']}), file {about['file_bytes']} bytes",
             flush=True,
         )
     return known
 
 
+def prepare_one(model, rows, labels, served):
+    recipe = {**RECIPES[model], "data": sources_digest()}
+    recipe["version"] = importlib.metadata.version(PACKAGES[recipe["library"]])
+    about = read_about(folder(model))
+    if about is None or about["recipe"] != recipe:
+        about = make_model(model, recipe, folder(model), rows, labels, served)
+    return about
+
+
 def sources_digest():
-    """Data and training decide what a model is; a change in either means training again."""
-    text = (SOURCES / "data.py").read_bytes() + (SOURCES / "requirements.txt").read_bytes()
-    return hashlib.sha256(text).hexdigest()[:16]
+    """Rows and labels decide what a model is; a change of them means training again."""
+    return hashlib.sha256((SOURCES / "data.py").read_bytes()).hexdigest()[:16]
 
 
 def write_rows(served):

@@ -39,7 +39,10 @@ class CatBoostRows:
 
     def calls(self, count):
         predict = self.classifier.predict_proba
-        return [lambda part=part: predict(part, thread_count=1)[:, 1] for part in parts(self.rows, count)]
+        return [
+            lambda part=part: predict(part, thread_count=1)[:, 1]
+            for part in parts(self.rows, count)
+        ]
 
 
 class CatBoostPool(CatBoostRows):
@@ -51,23 +54,6 @@ class CatBoostPool(CatBoostRows):
         predict = self.classifier.predict_proba
         pools = [catboost.Pool(part) for part in parts(self.rows, count)]
         return [lambda pool=pool: predict(pool, thread_count=1)[:, 1] for pool in pools]
-
-
-class OneDal:
-    """oneDAL by daal4py's model builders."""
-
-    packages = ["daal4py", "xgboost", "lightgbm", "catboost"]
-
-    def __init__(self, model, rows):
-        import daal4py
-
-        daal4py.daalinit(1)
-        self.rows = rows
-        self.model = daal4py.mb.convert_model(load_booster(model))
-
-    def calls(self, count):
-        predict = self.model.predict_proba
-        return [lambda part=part: predict(part)[:, 1] for part in parts(self.rows, count)]
 
 
 class Ydf:
@@ -102,25 +88,8 @@ class Ydf:
 ENGINES = {
     "catboost": CatBoostRows,
     "catboost-pool": CatBoostPool,
-    "onedal": OneDal,
     "ydf": Ydf,
 }
-
-
-def load_booster(model):
-    place = train.folder(model)
-    library = train.RECIPES[model]["library"]
-    if library == "xgboost":
-        import xgboost
-
-        return xgboost.Booster(model_file=place / "model.json")
-    if library == "lightgbm":
-        import lightgbm
-
-        return lightgbm.Booster(model_file=place / "model.txt")
-    import catboost
-
-    return catboost.CatBoostClassifier().load_model(str(place / "model.cbm"))
 
 
 def parts(rows, count):
