@@ -33,7 +33,7 @@ def describe():
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "gcc": first_line("gcc", "--version"),
         "rustc": first_line("rustc", "--version"),
     }

@@ -16,7 +16,7 @@ import numpy as np
 import build
 import engines
 import train
-from paths import OUT
+from paths import OUT, ROOT
 
 ROWS = [1, 64, 1024, 10_000]
 LOAD_SECONDS = 300
@@ -88,7 +88,7 @@ class Process:
         self.process.wait()
         self.log.seek(0)
         lines = self.log.read().strip().splitlines()
-        return lines[-1][:200] if lines else f"ended with code {self.process.returncode}"
+        return lines[-1] if lines else f"ended with code {self.process.returncode}"
 
     def close(self):
         if self.process.poll() is None:
@@ -159,5 +159,6 @@ def take_turn(measured, process, rows, milliseconds):
 
 
 def skip(measured, reason):
-    measured.skipped = " ".join(str(reason).split())[:200] or "failed without a word"
+    text = " ".join(str(reason).replace(f"{ROOT}/", "").split())
+    measured.skipped = text[:200] or "failed without a word"
     print(f"  {measured.model}: {measured.engine.name} skipped: {measured.skipped}", flush=True)

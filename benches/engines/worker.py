@@ -66,7 +66,9 @@ class Ydf:
 
         self.rows = rows
         self.model = ydf.load_model(str(OUT / "models" / f"ydf-{model}" / "model"))
-        self.variant = self.model.list_compatible_engines()[0]
+        about = json.loads((OUT / "models" / f"ydf-{model}" / "about.json").read_text())
+        engine = self.model.list_compatible_engines()[0]
+        self.variant = f"{engine}, {about['leaves']:.1f} leaves on average"
 
     def calls(self, count):
         return [
@@ -82,7 +84,7 @@ class Ydf:
             batch_size=count,
             num_threads=1,
         )
-        return [result.duration_per_example.total_seconds() * 1e9]
+        return [result.duration_per_example * 1e9]
 
 
 ENGINES = {
