@@ -49,6 +49,8 @@ class Start:
     command: list
     # For compilers of trees: what loading a model cost before the process began.
     compile_ms: float = 0.0
+    # What the row has to say beside `via`.
+    variant: str = ""
 
 
 def truth(engine, model):
@@ -139,6 +141,23 @@ def exported(family, source):
     return start
 
 
+def ydf_exported(model):
+    start = exported("ydf", lambda model: build.ydf_source(model).path)(model)
+    start.variant = ydf_size(model)
+    return start
+
+
+def ydf_benchmark(model):
+    start = python("ydf", build.ydf_model)(model)
+    start.variant = ydf_size(model)
+    return start
+
+
+def ydf_size(model):
+    about = json.loads(build.ydf_model(model).path.read_text())
+    return f"{about['leaves']:.1f} leaves on average"
+
+
 def python(engine, prepare=lambda model: None):
     def start(model):
         prepare(model)
@@ -208,18 +227,18 @@ ENGINES = [
     Engine(
         "ydf, standalone C++",
         "ydf",
-        "g++ -O3 -march=native, a model of its own of equal size",
+        "g++ -O3 -march=native, a model of its own",
         XGBOOST + LIGHTGBM,
-        exported("ydf", lambda model: build.ydf_source(model).path),
+        ydf_exported,
         slow=True,
         own_model=True,
     ),
     Engine(
         "ydf",
         "ydf",
-        "its own C++ benchmark, a model of its own of equal size",
+        "its own C++ benchmark, a model of its own",
         XGBOOST + LIGHTGBM,
-        python("ydf", build.ydf_model),
+        ydf_benchmark,
         slow=True,
         own_model=True,
     ),

@@ -130,7 +130,8 @@ def load(measured):
         measured.compile_ms = start.compile_ms
         measured.load_ms = process.about["load_ms"] + start.compile_ms
         measured.memory_bytes = process.about["memory_bytes"]
-        measured.variant = process.about.get("variant", "")
+        said = [start.variant, process.about.get("variant", "")]
+        measured.variant = ", ".join(part for part in said if part)
         answers = OUT / "logs" / f"{name}.f64"
         process.ask(f"write {answers} {train.CHECKED}")
         measured.max_abs_diff = difference(answers, engines.truth(engine, model))

@@ -42,11 +42,9 @@ YDF_EVERY = {
     "min_examples": 1,
     "random_seed": 7,
 }
-# Without, it fits its rows so closely that later trees find nothing to split.
-YDF_GENTLE = {"min_examples": 5, "l2_regularization": 1.0}
 YDF_EQUALS = {
-    "xgb-100x6": {"num_trees": 100, "max_depth": 7, "shrinkage": 0.1, **YDF_GENTLE},
-    "xgb-500x8": {"num_trees": 500, "max_depth": 9, "shrinkage": 0.05, **YDF_GENTLE},
+    "xgb-100x6": {"num_trees": 100, "max_depth": 7, "shrinkage": 0.1},
+    "xgb-500x8": {"num_trees": 500, "max_depth": 9, "shrinkage": 0.05},
     "lgb-1000x63": {
         "num_trees": 1000,
         "max_depth": -1,

@@ -66,9 +66,7 @@ class Ydf:
 
         self.rows = rows
         self.model = ydf.load_model(str(OUT / "models" / f"ydf-{model}" / "model"))
-        about = json.loads((OUT / "models" / f"ydf-{model}" / "about.json").read_text())
-        engine = self.model.list_compatible_engines()[0]
-        self.variant = f"{engine}, {about['leaves']:.1f} leaves on average"
+        self.variant = self.model.list_compatible_engines()[0]
 
     def calls(self, count):
         return [
