@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 ADDRESSES ?=
+SEEDS ?= 0:600
 
-.PHONY: help run build native test lint unit clients deny audit models golden bench-engines clean
+.PHONY: help run build native test lint unit differential clients deny audit bench-kernels bench-engines models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +32,9 @@ lint: ## Format and lints only.
 unit: ## Unit and integration tests only.
 	@scripts/test.sh rust
 
+differential: ## Hundreds of random models of the original libraries, bit for bit (SEEDS=first:end).
+	@scripts/differential.sh $(SEEDS)
+
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients
 
@@ -39,6 +43,9 @@ deny: ## Licences, bans and sources of all dependencies.
 
 audit: ## Known vulnerabilities; needs the advisory database from the network.
 	cargo deny check advisories
+
+bench-kernels: ## Time every kernel on every instruction set of this machine (criterion).
+	cargo bench --bench kernels
 
 models: ## Train the sample models again.
 	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|clients]
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 only=${1:-all}
@@ -30,6 +30,9 @@ if wants deny; then
 fi
 if wants rust; then
     step "unit and integration tests" cargo test --features lightgbm
+fi
+if wants differential; then
+    step "random models of the original libraries" scripts/differential.sh 0:30 --features lightgbm
 fi
 if wants clients; then
     step "build" cargo build --features lightgbm --bin hedgerow

@@ -1,5 +1,5 @@
-//! LightGBM's own library behind the [`Engine`] trait: it serves what forest refuses (linear
-//! trees) and is the oracle of forest's exactness.
+//! LightGBM's own library behind the [`Engine`] trait: the oracle of forest's exactness, and
+//! the engine of those who ask for it.
 //!
 //! The library is compiled in with the cargo feature `lightgbm` only. It trusts the text it loads,
 //! so it is given none that our own parser finds inconsistent.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::forest::ParseError;
+pub use crate::forest::kernel::{Layouts, Measured};
 pub use crate::forest::{Category, Feature, FeatureKind, Unknown};
 use crate::tensor::{DType, Element, Rows};
 
@@ -36,6 +37,11 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// Bytes that the model holds in memory, roughly.
     fn memory_bytes(&self) -> usize;
+
+    /// How its trees are laid out, where that is ours to say.
+    fn layouts(&self) -> Option<Layouts> {
+        None
+    }
 }
 
 /// What a model takes and gives, as its file describes it.
@@ -86,6 +92,7 @@ pub enum Format {
     XgboostUbjson,
     LightgbmText,
     Onnx,
+    CatboostJson,
 }
 
 /// A model file in memory.
@@ -220,6 +227,7 @@ impl Format {
             Format::XgboostUbjson => "xgboost_ubj",
             Format::LightgbmText => "lightgbm_text",
             Format::Onnx => "onnx",
+            Format::CatboostJson => "catboost_json",
         }
     }
 
@@ -229,6 +237,7 @@ impl Format {
             Format::XgboostJson | Format::XgboostUbjson => "xgboost",
             Format::LightgbmText => "lightgbm",
             Format::Onnx => "onnxruntime",
+            Format::CatboostJson => "catboost",
         }
     }
 }
@@ -271,6 +280,9 @@ pub fn load_library(
         }
         Format::LightgbmText => lightgbm::load(file, refused_by_forest.clone()),
         Format::Onnx => onnx::load(file, libraries, refused_by_forest.clone()),
+        Format::CatboostJson => Err(EngineError::Unavailable(
+            "there is no engine of CatBoost's library here; export the model to onnx".to_string(),
+        )),
     };
     match (loaded, refused_by_forest) {
         (Err(EngineError::Unavailable(missing)), Some(refused)) => Err(EngineError::Unavailable(

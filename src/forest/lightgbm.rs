@@ -3,7 +3,7 @@
 //! The header and the order of sections are here; trees, objectives, features and numbers have
 //! their own files. Reads every byte a bounded number of times, trusts no size that the file
 //! claims, and refuses what the library itself reads wrongly or reads out of bounds, so a text
-//! that passed [`read`] is safe to hand to the library.
+//! that passed [`parse`] is safe to hand to the library.
 
 mod features;
 mod objective;
@@ -12,38 +12,15 @@ mod tree;
 
 use std::collections::HashMap;
 
-use super::{Arithmetic, Base, Combine, Forest, ParseError, Parsed};
+use super::{Arithmetic, Base, Combine, Forest, Linear, ParseError, Parsed};
 use text::{lines, malformed, whole};
-
-/// A model as its text describes it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    /// With `linear`, the forest lacks the linear terms of its leaves and must not serve.
-    pub parsed: Parsed,
-    /// Whether some tree has linear models in its leaves.
-    pub linear: bool,
-}
 
 /// Reads a text model into a forest that gives LightGBM's predictions to the last bit.
 ///
 /// # Errors
-/// [`ParseError::Unsupported`] for linear trees, unknown objectives and unknown versions;
+/// [`ParseError::Unsupported`] for unknown objectives and unknown versions;
 /// [`ParseError::Malformed`] for everything that is inconsistent, with the tree and the node.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
-    let model = read(bytes)?;
-    if model.linear {
-        return Err(ParseError::Unsupported(
-            "lightgbm: linear trees (linear_tree=true) have models in their leaves".to_string(),
-        ));
-    }
-    Ok(model.parsed)
-}
-
-/// Reads a text model, linear trees included.
-///
-/// # Errors
-/// As [`parse`], but for linear trees.
-pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
     let text = text::checked(bytes)?;
     let (fields, trees_start) = header(text)?;
     let shape = Shape::read(&fields)?;
@@ -57,14 +34,20 @@ pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
             shape.outputs
         ));
     }
-    let mut linear = false;
+    let mut linear = Linear::default();
     let mut trees = Vec::with_capacity(blocks.len());
     for (index, block) in blocks.iter().enumerate() {
         let fields = tree::Fields::read(index, block.text)?;
-        linear |= fields.is_linear(shape.features)?;
+        if let Some(leaves) = fields.linear_leaves()? {
+            linear.leaves.resize(index, Default::default());
+            linear.leaves.push(leaves);
+        }
         let mut tree = fields.tree(shape.features, &mut sets)?;
         tree.output = index % shape.outputs;
         trees.push(tree);
+    }
+    if !linear.is_empty() {
+        linear.leaves.resize(trees.len(), Default::default());
     }
     // Last, since a tree's own fault says more than that its size changed.
     if let Some(sizes) = fields.get("tree_sizes") {
@@ -88,17 +71,17 @@ pub fn read(bytes: &[u8]) -> Result<Model, ParseError> {
         base_order: Base::First,
         combine: Combine::Sum,
         link: objective::link(objective, shape.outputs, average)?,
+        linear,
     };
     forest.check()?;
-    let parsed = Parsed {
+    Ok(Parsed {
         features: features::read(&fields, &text[rest..], categorical)?,
         forest,
         classes: Vec::new(),
         objective: objective.unwrap_or_default().to_string(),
         library_version: None,
         graph: None,
-    };
-    Ok(Model { parsed, linear })
+    })
 }
 
 /// The header's lines up to the first tree, by key, and where that tree starts.

@@ -18,6 +18,9 @@ pub enum Link {
     Sigmoid32,
     /// `expf(x)` per output.
     Exp32,
+    /// `exp(x)` in 64 bits, rounded to 32, per output: what `survival:aft` calls. `expf` itself is
+    /// not always rounded correctly.
+    ExpRounded32,
     /// XGBoost's `common::Softmax` over all outputs.
     Softmax32,
     /// The index of the largest output; the first one on ties. One value.
@@ -114,6 +117,7 @@ impl Link {
             Link::Identity => out.copy_from_slice(raw),
             Link::Sigmoid32 => each(raw, out, |x| f64::from(sigmoid32(x as f32))),
             Link::Exp32 => each(raw, out, |x| f64::from((x as f32).exp())),
+            Link::ExpRounded32 => each(raw, out, |x| f64::from(x.exp() as f32)),
             Link::Step32 => each(raw, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
             Link::Sigmoid64 { slope } => each(raw, out, |x| sigmoid64(slope, x)),
             Link::Exp64 => each(raw, out, f64::exp),
@@ -215,6 +219,13 @@ mod tests {
         check(Link::Sigmoid32, &[0.0], &[0.5]);
         check(Link::Sigmoid64 { slope: 0.7 }, &[0.0], &[0.5]);
         check(Link::Exp32, &[0.0], &[1.0]);
+        // The two differ here: the exponential is within 2^-38 of half way.
+        let x = f64::from(f32::from_bits(0xbf30_ee23));
+        check(
+            Link::ExpRounded32,
+            &[x],
+            &[f64::from(f32::from_bits(0x3f00_420b))],
+        );
         check(Link::Step32, &[0.0, 0.1, -1.0], &[0.0, 1.0, 0.0]);
         check(Link::Argmax32, &[1.0, 3.0, 3.0], &[1.0]);
         check(Link::Softmax32, &[2.0, 2.0], &[0.5, 0.5]);

@@ -1,17 +1,20 @@
-//! Our own representation of a tree ensemble, read from XGBoost, LightGBM and ONNX files and
+//! Our own representation of a tree ensemble, read from XGBoost, LightGBM, CatBoost and ONNX files and
 //! evaluated to the last bit as the original library does.
 //!
 //! Pure: no I/O, no other module of ours. A loaded [`Forest`] passed [`Forest::check`], so neither
 //! [`reference`] nor [`kernel`] can panic or loop on it. What a parser cannot represent exactly it
 //! refuses with [`ParseError::Unsupported`], and a library engine takes over.
 
+pub mod catboost;
 pub mod kernel;
 pub mod lightgbm;
+pub mod linear;
 pub mod link;
 pub mod onnx;
 pub mod reference;
 pub mod xgboost;
 
+pub use linear::{Linear, LinearLeaves};
 pub use link::Link;
 
 /// A tree ensemble: what every tree says about a row, added up per output, then linked.
@@ -35,6 +38,8 @@ pub struct Forest {
     pub combine: Combine,
     /// From raw scores to the prediction.
     pub link: Link,
+    /// Linear models in leaves, or the weights of a linear booster.
+    pub linear: Linear,
 }
 
 /// One tree. Its root is `splits[0]`, or `leaves[0]` where there is no split.
@@ -235,7 +240,34 @@ impl Forest {
         for (index, tree) in self.trees.iter().enumerate() {
             self.check_tree(index, tree)?;
         }
+        self.check_linear()?;
         self.link.check(self.outputs)
+    }
+
+    fn check_linear(&self) -> Result<(), ParseError> {
+        let Linear { leaves, weights } = &self.linear;
+        if !weights.is_empty()
+            && (!self.trees.is_empty()
+                || Some(weights.len()) != self.features.checked_mul(self.outputs))
+        {
+            return malformed(
+                "a linear booster needs one weight per feature and output, and no trees",
+            );
+        }
+        if leaves.is_empty() {
+            return Ok(());
+        }
+        if leaves.len() != self.trees.len() || self.arithmetic != Arithmetic::F64 {
+            return malformed("linear leaves need 64-bit arithmetic and one entry per tree");
+        }
+        for (index, (tree, linear)) in self.trees.iter().zip(leaves).enumerate() {
+            // A tree with linear leaves has one value per leaf.
+            let found = linear.check(tree.leaves.len(), self.features);
+            if let Err(ParseError::Malformed(reason)) = found {
+                return malformed(format!("tree {index}: {reason}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_tree(&self, index: usize, tree: &Tree) -> Result<(), ParseError> {
@@ -312,7 +344,7 @@ impl Forest {
             .iter()
             .map(|set| size_of_val(set.words.as_slice()))
             .sum();
-        trees + sets + size_of_val(self.trees.as_slice())
+        trees + sets + size_of_val(self.trees.as_slice()) + self.linear.memory_bytes()
     }
 }
 

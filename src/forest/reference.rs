@@ -1,6 +1,7 @@
 //! The slow, obvious evaluation of a [`Forest`]: the oracle that every kernel is compared with.
 //! Never on the request path.
 
+use super::linear::linear_scores;
 use super::{Arithmetic, Base, Child, Combine, Forest, Missing, Split, Test, Tree};
 
 /// LightGBM's `kZeroThreshold`: the 32-bit float 1e-35.
@@ -11,20 +12,27 @@ pub const ZERO_THRESHOLD: f64 = 1e-35_f32 as f64;
 /// `row` is `[features]`, NaN = missing; with [`Arithmetic::F32`] every value is a 32-bit float.
 /// The result is `[outputs]`. Sums are in the forest's arithmetic, in tree order.
 pub fn raw_scores(forest: &Forest, row: &[f64]) -> Vec<f64> {
+    if !forest.linear.weights.is_empty() {
+        let mut scores = vec![0.0; forest.outputs];
+        linear_scores(&forest.linear.weights, &forest.base, row, &mut scores);
+        return scores;
+    }
     let mut scores: Vec<Option<f64>> = match forest.base_order {
         Base::First => forest.base.iter().copied().map(Some).collect(),
         Base::Last => vec![None; forest.outputs],
     };
-    for tree in &forest.trees {
+    for (index, tree) in forest.trees.iter().enumerate() {
         let leaf = leaf_of(forest, tree, row);
+        let linear = forest.linear.of_tree(index);
         for (offset, value) in tree.leaves[leaf * tree.leaf_width..][..tree.leaf_width]
             .iter()
             .enumerate()
         {
+            let value = linear.map_or(*value, |linear| linear.value(leaf, *value, row));
             let score = &mut scores[tree.output + offset];
             *score = Some(match *score {
-                None => *value,
-                Some(sum) => accumulate(forest, sum, *value),
+                None => value,
+                Some(sum) => accumulate(forest, sum, value),
             });
         }
     }

@@ -1,6 +1,6 @@
 //! The files of a revision before loading: read whole, with a limit, and given a digest.
 //!
-//! A folder holds one model file (`model.json|model.ubj|model.txt|model.onnx`, or Triton's and
+//! A folder holds one model file (`model.json|model.ubj|model.txt|model.onnx|catboost.json`, or Triton's and
 //! MLflow's names for the same), or an `MLmodel` that names it; beside it, optionally,
 //! `signature.json`, `golden.json` and MLflow's `serving_input_example.json`.
 
@@ -30,7 +30,7 @@ pub struct Artifact {
 
 /// Names of model files that are read, with their formats. The first in the list wins over none:
 /// two model files in one folder are an error.
-pub const MODEL_FILES: [(&str, Format); 9] = [
+pub const MODEL_FILES: [(&str, Format); 10] = [
     ("model.json", Format::XgboostJson),
     ("model.ubj", Format::XgboostUbjson),
     ("model.txt", Format::LightgbmText),
@@ -40,6 +40,7 @@ pub const MODEL_FILES: [(&str, Format); 9] = [
     ("model.xgb", Format::XgboostUbjson),
     ("model.lgb", Format::LightgbmText),
     ("model.lgbm", Format::LightgbmText),
+    ("catboost.json", Format::CatboostJson),
 ];
 
 const SIDE_FILES: [&str; 4] = [
@@ -144,7 +145,7 @@ fn model_file(files: &BTreeMap<String, Vec<u8>>) -> Result<(String, Format), Art
             "two model files, \"{one}\" and \"{two}\"; expected one"
         ))),
         (None, _) => Err(ArtifactError::Invalid(
-            "no model file; expected model.json, model.ubj, model.txt, model.onnx or MLmodel"
+            "no model file; expected model.json, model.ubj, model.txt, model.onnx, catboost.json or MLmodel"
                 .to_string(),
         )),
     }

@@ -238,19 +238,29 @@ def shapes():
     finish("lgb-one-round", booster)
 
 
-def refused():
-    if not OUT.wants("lgb-linear"):
-        return
-    booster = lightgbm.train(
-        {**BASE, "objective": "regression", "linear_tree": True},
-        lightgbm.Dataset(np.nan_to_num(ROWS), TARGET),
-        4,
-    )
-    booster.save_model(OUT.case("lgb-linear") / "model.txt")
-    OUT.record("lgb-linear", refused="linear")
+def linear_leaves():
+    """Linear models in leaves: a leaf's plain value answers where one of its features is missing."""
+    rows, effect = with_categories(ROWS, many=20)
+    category = {"categorical_feature": [0, 1]}
+    loose = {"min_data_per_group": 2, "cat_smooth": 1, "cat_l2": 1}
+    for case, params, data, labels, options in (
+        ("lgb-linear", {"objective": "regression"}, np.nan_to_num(ROWS), TARGET, {}),
+        ("lgb-linear-missing", {"objective": "regression"}, ROWS, TARGET, {}),
+        ("lgb-linear-binary", {"objective": "binary", "linear_lambda": 0.1}, ROWS, BINARY, {}),
+        ("lgb-linear-multiclass", {"objective": "multiclass", "num_class": 3}, ROWS, THREE, {}),
+        ("lgb-linear-poisson", {"objective": "poisson"}, ROWS, COUNTS, {}),
+        ("lgb-linear-quantile", {"objective": "quantile", "alpha": 0.2}, ROWS, TARGET, {}),
+        ("lgb-linear-dart", {"objective": "regression", "boosting": "dart"}, ROWS, TARGET, {}),
+        ("lgb-linear-rf", {"objective": "regression", **RF}, ROWS, TARGET, {}),
+        ("lgb-linear-category", {"objective": "regression", **loose}, rows, TARGET + effect, category),
+    ):
+        if OUT.wants(case):
+            made = lightgbm.Dataset(data, labels, params={"linear_tree": True}, **options)
+            booster = lightgbm.train({**BASE, **params, "linear_tree": True}, made, 4)
+            finish(case, booster, data, odd_codes if options else lambda made: made)
 
 
 if __name__ == "__main__":
     objectives()
-    for make in (categories, text_categories, early_stopping, custom_objective, shapes, refused):
+    for make in (categories, text_categories, early_stopping, custom_objective, shapes, linear_leaves):
         make()

@@ -32,6 +32,7 @@ OLDER = {
 CURRENT = [
     "xgboost_cases.py",
     "lightgbm_cases.py",
+    "catboost_cases.py",
     "onnx_cases.py",
     "onnx_handmade.py",
 ]

@@ -21,6 +21,7 @@ UNIT = 1 / (1 + np.exp(-TARGET))
 COUNTS = np.floor(POSITIVE * 2)
 GROUPS = np.repeat(np.arange(30), 10)
 BASE = {"nthread": 1, "seed": 5, "max_depth": 3, "eta": 0.3, "verbosity": 0}
+VECTOR = {"tree_method": "hist", "multi_strategy": "multi_output_tree"}
 
 OBJECTIVES = {
     "xgb-squarederror": ({"objective": "reg:squarederror"}, TARGET),
@@ -338,27 +339,102 @@ def shapes():
         finish(case, model)
 
 
-def refused():
-    linear = {
-        "nthread": 1,
-        "booster": "gblinear",
-        "objective": "binary:logistic",
-        "updater": "coord_descent",
-    }
-    vector = {**BASE, "tree_method": "hist", "multi_strategy": "multi_output_tree"}
+def vector_leaves():
+    """One tree for all outputs, a leaf with a value for each."""
+    vector = {**BASE, **VECTOR}
     both = np.column_stack([TARGET, UNIT])
+    sampled = {"num_parallel_tree": 3, "subsample": 0.6}
+    alphas = {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5, 0.9]}
+    for case, params, labels in (
+        ("xgb-vector-leaf", {}, both),
+        ("xgb-vector-leaf-ubj", {}, both),
+        ("xgb-vector-leaf-softprob", {"objective": "multi:softprob", "num_class": 3}, FIVE),
+        ("xgb-vector-leaf-softmax", {"objective": "multi:softmax", "num_class": 3}, FIVE),
+        ("xgb-vector-leaf-label", {"objective": "binary:logistic"}, (both > 0.5) * 1.0),
+        ("xgb-vector-leaf-quantile", alphas, TARGET),
+        ("xgb-vector-leaf-absolute", {"objective": "reg:absoluteerror"}, both),
+        ("xgb-vector-leaf-forest", sampled, both),
+        ("xgb-vector-leaf-one", {"gamma": 1e9}, both),
+    ):
+        if OUT.wants(case):
+            matrix = DMatrix(ROWS, labels, feature_names=NAMES)
+            finish(case, xgboost.train({**vector, **params}, matrix, 4))
+
+
+def linear():
+    """The linear booster, which knows no way in place and takes no infinite values."""
     full = np.nan_to_num(ROWS)
-    for case, params, rows, labels, reason in (
-        ("xgb-linear", linear, full, BINARY, "gblinear"),
-        ("xgb-linear-ubj", linear, full, BINARY, "gblinear"),
-        ("xgb-vector-leaf", vector, ROWS, both, "vector leaf"),
-        ("xgb-vector-leaf-ubj", vector, ROWS, both, "vector leaf"),
+    both = np.column_stack([TARGET, UNIT])
+    for case, params, labels in (
+        ("xgb-linear", {"objective": "binary:logistic", "updater": "coord_descent"}, BINARY),
+        ("xgb-linear-ubj", {"objective": "binary:logistic", "updater": "coord_descent"}, BINARY),
+        ("xgb-linear-softprob", {"objective": "multi:softprob", "num_class": 3}, FIVE),
+        ("xgb-linear-targets", {"objective": "reg:squarederror"}, both),
+        ("xgb-linear-labels", {"objective": "binary:logistic"}, (both > 0.5) * 1.0),
+        ("xgb-linear-poisson", {"objective": "count:poisson"}, COUNTS),
     ):
         if not OUT.wants(case):
             continue
-        booster = xgboost.train(params, DMatrix(rows, labels, feature_names=NAMES), 4)
-        booster.save_model(OUT.case(case) / ("model.ubj" if case.endswith("ubj") else "model.json"))
-        OUT.record(case, refused=reason)
+        params = {"nthread": 1, "seed": 5, "booster": "gblinear", "updater": "coord_descent", **params}
+        booster = xgboost.train(params, DMatrix(full, labels, feature_names=NAMES), 4)
+        path = OUT.case(case) / ("model.ubj" if case.endswith("ubj") else "model.json")
+        booster.save_model(path)
+        loaded = xgboost.Booster({"nthread": 1}, model_file=str(path))
+        rows = golden.edge_rows(ROWS, [[]] * 6, seed=len(case), infinite=False)
+        matrix = DMatrix(rows, feature_names=NAMES)
+        outputs = {
+            name: golden.rows_of(loaded.predict(matrix, output_margin=margin))
+            for name, margin in (("predict", False), ("raw", True))
+        }
+        OUT.record(case, columns=NAMES, rows=rows, outputs=outputs)
+
+
+def wrapped():
+    """Early-stopped models that a scikit-learn wrapper saved, and what it answers after loading."""
+    options = {"n_estimators": 30, "max_depth": 2, "learning_rate": 0.9, "n_jobs": 1}
+    options |= {"random_state": 5, "early_stopping_rounds": 4}
+    regressor, classifier = xgboost.XGBRegressor, xgboost.XGBClassifier
+    forest = {"num_parallel_tree": 3, "subsample": 0.6}
+    for case, kind, labels, more in (
+        ("xgb-best-binary", classifier, BINARY.astype(int), {}),
+        ("xgb-best-softprob-ubj", classifier, FIVE.astype(int), {"learning_rate": 2.0}),
+        ("xgb-best-forest", classifier, BINARY.astype(int), forest),
+        ("xgb-best-vector-leaf", regressor, np.column_stack([TARGET, UNIT]), VECTOR),
+        ("xgb-best-regressor", regressor, TARGET, {}),
+    ):
+        if not OUT.wants(case):
+            continue
+        model = kind(**options | more)
+        model.fit(ROWS[:200], labels[:200], eval_set=[(ROWS[200:], labels[200:])], verbose=False)
+        path = OUT.case(case) / ("model.ubj" if case.endswith("ubj") else "model.json")
+        model.save_model(path)
+        loaded = kind(n_jobs=1)
+        loaded.load_model(path)
+        booster = loaded.get_booster()
+        used = (0, booster.best_iteration + 1)
+        splits = golden.xgboost_thresholds(json.loads(bytes(booster.save_raw("json"))), 6)
+        rows = golden.edge_rows(ROWS, splits, seed=len(case), infinite=False)
+        answers = loaded.predict_proba(rows) if kind is classifier else loaded.predict(rows)
+        matrix = DMatrix(rows)
+        assert np.array_equal(
+            answers[:, 1] if kind is classifier and answers.shape[1] == 2 else answers,
+            booster.predict(matrix, iteration_range=used),
+        )
+        everything = booster.predict(matrix)
+        assert not np.array_equal(everything, booster.predict(matrix, iteration_range=used))
+        outputs = {
+            name: golden.rows_of(booster.predict(matrix, output_margin=margin, iteration_range=used))
+            for name, margin in (("predict", False), ("raw", True))
+        }
+        OUT.record(
+            case,
+            columns=[f"f{i}" for i in range(6)],
+            rows=rows,
+            outputs=outputs,
+            rounds=booster.num_boosted_rounds(),
+            best_iteration=booster.best_iteration,
+            note="the wrapper that saved this file uses the trees up to best_iteration",
+        )
 
 
 if __name__ == "__main__":
@@ -371,6 +447,8 @@ if __name__ == "__main__":
         text_categories,
         early_stopping,
         shapes,
-        refused,
+        vector_leaves,
+        linear,
+        wrapped,
     ):
         make()

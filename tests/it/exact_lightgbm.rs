@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hedgerow::engine::{Choice, Engine, Format, Libraries, ModelFile, load};
-use hedgerow::forest::lightgbm::{parse, read};
+use hedgerow::forest::lightgbm::parse;
 use hedgerow::forest::{Forest, Test, reference};
 use hedgerow::tensor::{Element, Rows};
 
@@ -216,9 +216,6 @@ fn every_model_gives_the_librarys_bits_on_random_rows() {
     let mut compared = 0;
     for folder in [folders("tests/golden"), folders("models")].concat() {
         let text = model(&folder);
-        if read(text.as_bytes()).unwrap().linear {
-            continue;
-        }
         compare(&folder, &text);
         compared += 1;
     }
@@ -436,36 +433,10 @@ fn damaged_texts_that_both_read_give_the_same_bits() {
 }
 
 #[test]
-fn linear_trees_load_through_the_library() {
-    let engine = engine(&model("tests/golden/lgb-linear"), Choice::Auto);
-    let outline = engine.outline();
-    assert_eq!(outline.engine, "lightgbm");
-    assert!(
-        outline
-            .refused_by_forest
-            .as_ref()
-            .unwrap()
-            .contains("linear")
-    );
-    let rows = Rows::from_f64(
-        vec![0.5; 2 * outline.features.len()],
-        outline.features.len(),
-        Element::F64,
-    );
-    let mut out = vec![0.0; 2 * outline.width()];
-    engine.predict(&rows.unwrap(), &mut out).unwrap();
-    assert_eq!(out[0].to_bits(), out[2].to_bits());
-    assert_eq!(out[0].to_bits(), out[1].to_bits());
-    assert!(out[0] != 0.0 && out[0].is_finite());
-}
-
-#[test]
 fn threads_share_one_model_of_the_library() {
     let engine = engine(&model("tests/golden/lgb-multiclass"), Choice::Library);
-    let forest = read(model("tests/golden/lgb-multiclass").as_bytes())
-        .unwrap()
-        .parsed
-        .forest;
+    let text = model("tests/golden/lgb-multiclass");
+    let forest = parse(text.as_bytes()).unwrap().forest;
     let values = random_rows(&forest, &mut Random(7));
     let rows = Rows::from_f64(values, forest.features, Element::F64).unwrap();
     let mut expected = vec![0.0; ROWS * engine.outline().width()];

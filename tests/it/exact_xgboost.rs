@@ -191,7 +191,12 @@ fn forest_gives_the_librarys_bits_on_hostile_rows() {
         let Ok(forest) = load(&file, Choice::Forest, &libraries()) else {
             continue;
         };
-        let library = load(&file, Choice::Library, &libraries()).unwrap();
+        let library = match load(&file, Choice::Library, &libraries()) {
+            Ok(library) => library,
+            // The current library crashes on vector leaves of older versions.
+            Err(EngineError::Unsupported(reason)) if reason.contains("vector leaves") => continue,
+            Err(error) => panic!("{}: {error}", file.path.display()),
+        };
         assert_eq!(library.outline().engine, "xgboost");
         assert_eq!(forest.outline().outputs, library.outline().outputs);
         assert_eq!(forest.outline().features, library.outline().features);
@@ -215,24 +220,10 @@ fn forest_gives_the_librarys_bits_on_hostile_rows() {
 }
 
 #[test]
-fn what_forest_refuses_is_served_by_the_library() {
-    let mut refused = Vec::new();
+fn forest_serves_every_file() {
     for file in files() {
         let engine = load(&file, Choice::Auto, &libraries()).unwrap();
-        let outline = engine.outline();
-        if outline.engine == "forest" {
-            continue;
-        }
-        refused.push(outline.refused_by_forest.clone().unwrap());
-        let zeros = vec![0.5; outline.features.len() * 3];
-        let rows = Rows::F32(Matrix::new(zeros, outline.features.len()).unwrap());
-        let out = predict(engine.as_ref(), &rows);
-        let (first, rest) = out.split_at(outline.width());
-        assert!(first.iter().all(|value| value.is_finite()), "{first:?}");
-        assert!(rest.starts_with(first), "{out:?}");
-    }
-    for word in ["gblinear", "vector leaf"] {
-        assert!(refused.iter().any(|reason| reason.contains(word)), "{word}");
+        assert_eq!(engine.outline().engine, "forest", "{}", file.path.display());
     }
 }
 
@@ -274,7 +265,7 @@ fn a_matrix_refuses_infinite_values_with_a_reason() {
         .into_iter()
         .find(|file| booster(file) == "gblinear")
         .unwrap();
-    let engine = load(&linear, Choice::Auto, &libraries()).unwrap();
+    let engine = load(&linear, Choice::Library, &libraries()).unwrap();
     let width = engine.outline().features.len();
     let rows = Rows::F32(Matrix::new(vec![f32::INFINITY; width], width).unwrap());
     let error = engine

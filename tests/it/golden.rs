@@ -20,6 +20,7 @@ fn model_file(dir: &Path) -> Option<ModelFile> {
         ("model.ubj", Format::XgboostUbjson),
         ("model.txt", Format::LightgbmText),
         ("model.onnx", Format::Onnx),
+        ("catboost.json", Format::CatboostJson),
     ];
     let (name, format) = formats
         .into_iter()
@@ -101,6 +102,11 @@ fn xgboost_fixtures_give_the_librarys_bits() {
 #[test]
 fn lightgbm_fixtures_give_the_librarys_bits() {
     check_all("lgb", Choice::Forest);
+}
+
+#[test]
+fn catboost_fixtures_give_the_librarys_numbers() {
+    check_all("cat", Choice::Forest);
 }
 
 #[test]

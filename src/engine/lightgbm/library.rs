@@ -1,6 +1,6 @@
 //! A safe wrapper of the few calls of LightGBM's C API that serving needs.
 //!
-//! It loads only text that [`crate::forest::lightgbm::read`] found consistent; it checks every
+//! It loads only text that [`crate::forest::lightgbm::parse`] found consistent; it checks every
 //! length against what the library itself computes; and it predicts through `FastConfig`s only,
 //! because they are made under the booster's exclusive lock and used under its shared one, while
 //! the library's other prediction calls write into the booster without a lock.

@@ -4,7 +4,7 @@
 
 use super::library::{Booster, Kind};
 use crate::engine::{Engine, EngineError, Format, ModelFile, Outline, Output, check_shape};
-use crate::forest::lightgbm::read;
+use crate::forest::lightgbm::parse;
 use crate::forest::{ParseError, Parsed};
 use crate::tensor::{DType, Element, Rows};
 
@@ -22,17 +22,17 @@ pub struct LightgbmEngine {
 impl LightgbmEngine {
     /// Checks the text with our parser and loads it into the library.
     pub fn new(file: &ModelFile, refused: Option<String>) -> Result<LightgbmEngine, EngineError> {
-        let model = read(&file.bytes).map_err(|error| match error {
+        let parsed = parse(&file.bytes).map_err(|error| match error {
             ParseError::Malformed(reason) => EngineError::Malformed(reason),
             ParseError::Unsupported(reason) => EngineError::Unsupported(reason),
         })?;
-        let forest = &model.parsed.forest;
+        let forest = &parsed.forest;
         let booster = Booster::load(&file.bytes, forest.features, forest.outputs)?;
         Ok(LightgbmEngine {
             booster,
             columns: forest.outputs,
             memory_bytes: file.bytes.len(),
-            outline: outline(model.parsed, refused),
+            outline: outline(parsed, refused),
         })
     }
 }

@@ -70,6 +70,8 @@ pub enum Kind {
 pub struct Booster {
     library: &'static Library,
     handle: Handle,
+    /// Rounds to use, from the first on; 0 for all.
+    rounds: usize,
 }
 
 // SAFETY: a booster belongs to no thread; XGBoost lets any thread use and free it.
@@ -187,11 +189,16 @@ impl Library {
 }
 
 impl Booster {
-    /// Loads a model, JSON or UBJSON, to compute on the calling thread.
+    /// Loads a model, JSON or UBJSON, to compute on the calling thread with its first `rounds`
+    /// rounds, or with all.
     ///
     /// # Errors
     /// What the library says.
-    pub fn load(library: &'static Library, bytes: &[u8]) -> Result<Booster, EngineError> {
+    pub fn load(
+        library: &'static Library,
+        bytes: &[u8],
+        rounds: Option<usize>,
+    ) -> Result<Booster, EngineError> {
         let mut handle = null_mut();
         // SAFETY: no matrices and a valid place for the handle.
         library.check(unsafe { (library.booster_create)(null(), 0, &mut handle) })?;
@@ -200,7 +207,11 @@ impl Booster {
                 "xgboost gave no booster and no error".to_string(),
             ));
         }
-        let booster = Booster { library, handle };
+        let booster = Booster {
+            library,
+            handle,
+            rounds: rounds.unwrap_or(0),
+        };
         // Silent: what goes wrong comes back as an error.
         booster.set(c"verbosity", c"0")?;
         // SAFETY: the handle is valid and the buffer has that length.
@@ -248,6 +259,7 @@ impl Booster {
             values.as_ptr() as usize
         ))
         .map_err(|_| EngineError::Failed("a zero in an array's address".to_string()))?;
+        let config = kind.config(self.rounds)?;
         let mut result = Outcome::EMPTY;
         // SAFETY: the handle is valid; the array's description gives an address and a shape that
         // together are at most `values`, which outlives the call; the other places are valid.
@@ -255,7 +267,7 @@ impl Booster {
             (self.library.predict_dense)(
                 self.handle,
                 array.as_ptr(),
-                kind.config().as_ptr(),
+                config.as_ptr(),
                 null_mut(),
                 &mut result.shape,
                 &mut result.dimensions,
@@ -280,13 +292,14 @@ impl Booster {
     ) -> Result<(), EngineError> {
         let rows = values.len() / width.max(1);
         let matrix = MatrixHandle::new(self.library, values, rows, width)?;
+        let config = kind.config(self.rounds)?;
         let mut result = Outcome::EMPTY;
         // SAFETY: both handles and all places are valid.
         self.library.check(unsafe {
             (self.library.predict_matrix)(
                 self.handle,
                 matrix.handle,
-                kind.config().as_ptr(),
+                config.as_ptr(),
                 &mut result.shape,
                 &mut result.dimensions,
                 &mut result.values,
@@ -372,15 +385,16 @@ impl Outcome {
 }
 
 impl Kind {
-    /// All trees; the shape is always `[rows, columns]`. A matrix knows by itself what is missing.
-    fn config(self) -> &'static CStr {
-        match self {
-            Kind::Value => {
-                c"{\"type\":0,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}"
-            }
-            Kind::Margin => {
-                c"{\"type\":1,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}"
-            }
-        }
+    /// `rounds` is 0 for all trees; the shape is always `[rows, columns]`. A matrix knows by itself
+    /// what is missing.
+    fn config(self, rounds: usize) -> Result<CString, EngineError> {
+        let kind = match self {
+            Kind::Value => 0,
+            Kind::Margin => 1,
+        };
+        CString::new(format!(
+            r#"{{"type":{kind},"training":false,"iteration_begin":0,"iteration_end":{rounds},"strict_shape":true,"cache_id":0,"missing":NaN}}"#
+        ))
+        .map_err(|_| EngineError::Failed("a zero in a configuration".to_string()))
     }
 }

@@ -55,7 +55,12 @@ pub fn load(
 ) -> Result<Box<dyn Engine>, EngineError> {
     let library = Library::open(libraries)?;
     let description = describe(file)?;
-    let booster = Booster::load(library, &file.bytes)?;
+    if description.old_vector_leaves {
+        return Err(EngineError::Unsupported(
+            "vector leaves of a version before 3.2, which XGBoost 3.2 crashes on".to_string(),
+        ));
+    }
+    let booster = Booster::load(library, &file.bytes, description.rounds)?;
     let features = description.features.len();
     if booster.features()? != features {
         return Err(EngineError::Failed(format!(
@@ -125,7 +130,7 @@ fn describe(file: &ModelFile) -> Result<xgboost::Description, EngineError> {
             xgboost::parse_ubjson(&file.bytes).map(drop),
             xgboost::describe_ubjson(&file.bytes),
         ),
-        Format::LightgbmText | Format::Onnx => {
+        Format::LightgbmText | Format::Onnx | Format::CatboostJson => {
             return Err(EngineError::Unsupported(
                 "xgboost reads its own files only".to_string(),
             ));

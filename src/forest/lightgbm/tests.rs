@@ -428,16 +428,22 @@ fn broken_texts_are_refused_with_the_place() {
 }
 
 #[test]
-fn linear_trees_are_read_but_refused_as_a_forest() {
+fn linear_leaves_are_read_with_their_terms() {
     let linear =
         "is_linear=1\nleaf_const=1 2 3\nnum_features=1 0 1\nleaf_features=0 2\nleaf_coeff=1 1";
     let text = with("is_linear=0", linear);
-    assert!(read(text.as_bytes()).unwrap().linear);
-    let error = parse(text.as_bytes()).unwrap_err();
-    assert!(matches!(error, ParseError::Unsupported(reason) if reason.contains("linear")));
+    let forest = parse(text.as_bytes()).unwrap().forest;
+    let leaves = forest.linear.of_tree(0).unwrap();
+    assert_eq!(leaves.constants, [1.0, 2.0, 3.0]);
+    assert_eq!(leaves.starts, [0, 1, 1, 2]);
+    assert_eq!(
+        (leaves.features.as_slice(), leaves.coefficients.len()),
+        (&[0, 2][..], 2)
+    );
+    assert!(forest.linear.of_tree(1).is_none());
     refused(
         &text.replace("leaf_features=0 2", "leaf_features=0 3"),
-        "tree 0: leaf_features has feature 3, but the model has 3",
+        "tree 0: a linear leaf has feature 3, but the model has 3",
     );
 }
 

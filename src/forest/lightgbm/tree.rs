@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::ParseError;
 use super::text::{lines, malformed, real, whole, words};
+use crate::forest::linear::LinearLeaves;
 use crate::forest::reference::ZERO_THRESHOLD;
 use crate::forest::{CategoryRule, CategorySet, Child, Missing, Split, Test, Tree};
 
@@ -99,32 +100,31 @@ impl<'a> Fields<'a> {
         Ok(Fields { index, values })
     }
 
-    /// Whether the leaves hold linear models. If so, their arrays are checked, since the library
-    /// relies on them.
-    pub fn is_linear(&self, features: usize) -> Result<bool, ParseError> {
+    /// The linear models of the leaves, where `is_linear` says so; [`crate::forest::Forest::check`]
+    /// checks their features.
+    pub fn linear_leaves(&self) -> Result<Option<LinearLeaves>, ParseError> {
         let linear = match self.values.get("is_linear") {
             Some(_) => self.number("is_linear")? != 0,
             None => false,
         };
         if !linear {
-            return Ok(false);
+            return Ok(None);
         }
         let leaves = self.leaves()?;
-        self.reals("leaf_const", leaves)?;
-        let mut terms = 0_usize;
+        // A constant may be NaN: the library writes what its solver gives.
+        let constants = self.array("leaf_const", leaves, real)?;
+        let mut starts = vec![0_u32];
+        let mut terms = 0_u32;
         for count in self.array("num_features", leaves, whole::<u32>)? {
-            terms = terms.saturating_add(count as usize);
+            terms = terms.saturating_add(count);
+            starts.push(terms);
         }
-        self.reals("leaf_coeff", terms)?;
-        for feature in self.array("leaf_features", terms, whole::<i32>)? {
-            if usize::try_from(feature).map_or(true, |feature| feature >= features) {
-                return malformed(format!(
-                    "tree {}: leaf_features has feature {feature}, but the model has {features}",
-                    self.index
-                ));
-            }
-        }
-        Ok(true)
+        Ok(Some(LinearLeaves {
+            constants,
+            starts,
+            features: self.array("leaf_features", terms as usize, whole)?,
+            coefficients: self.reals("leaf_coeff", terms as usize)?,
+        }))
     }
 
     /// The tree for output 0. Its category sets are added to `sets`.

@@ -10,7 +10,7 @@ use super::link::{Columns, OnnxLink, Transform};
 use super::proto::Node;
 use super::trees::{Nodes, Read, Weights};
 use super::{Label, LabelRule, LabelValues, ParseError};
-use crate::forest::{Arithmetic, Base, Combine, Forest, Link, Tree};
+use crate::forest::{Arithmetic, Base, Combine, Forest, Linear, Link, Tree};
 
 /// An operator as a forest.
 #[derive(Debug)]
@@ -315,6 +315,7 @@ fn forest(
         base_order: Base::First,
         combine: Combine::Sum,
         link: Link::Onnx(OnnxLink { columns, transform }),
+        linear: Linear::default(),
     })
 }
 

@@ -82,22 +82,53 @@ impl<'a> Reader<'a> {
             return Ok(list);
         }
         loop {
-            list.push(self.value(depth + 1)?);
-            if self.accept(b']') {
-                return Ok(list);
+            // Nearly all of a file is in lists of numbers, so they go the short way.
+            let value = match (self.peek_token(), self.bytes.get(self.at + 1)) {
+                (Some(b'0'..=b'9'), _) | (Some(b'-'), Some(b'0'..=b'9')) => self.number()?,
+                _ => self.value(depth + 1)?,
+            };
+            match (&mut list, value) {
+                (Value::Integers(list), Value::Integer(value)) => list.push(value),
+                (Value::Floats(list), Value::Float(value)) => list.push(value),
+                (list, value) => list.push(value),
             }
-            if !self.accept(b',') {
-                return self.expected("a comma or a closing bracket");
+            match self.peek_token() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(list);
+                }
+                _ => return self.expected("a comma or a closing bracket"),
             }
         }
     }
 
     fn number(&mut self) -> Result<Value, ParseError> {
         let start = self.at;
-        while let Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') = self.bytes.get(self.at) {
+        let mut digits = 0_u64;
+        let mut plain = true;
+        while let Some(byte) = self.bytes.get(self.at) {
+            match byte {
+                b'0'..=b'9' => {
+                    digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                }
+                b'-' if self.at == start => {}
+                b'.' | b'e' | b'E' | b'+' | b'-' => plain = false,
+                _ => break,
+            }
             self.at += 1;
         }
-        let text = str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
+        let text = &self.bytes[start..self.at];
+        // Most numbers of a file are short integers; 18 digits cannot overflow.
+        if plain && text.len() <= 18 && text != b"-" {
+            let digits = digits as i64;
+            return Ok(Value::Integer(if text[0] == b'-' {
+                -digits
+            } else {
+                digits
+            }));
+        }
+        let text = str::from_utf8(text).unwrap_or_default();
         let value = if text.contains(['.', 'e', 'E']) {
             text.parse().ok().map(Value::Float)
         } else {
@@ -203,6 +234,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space.
+    #[inline]
     fn peek_token(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
             self.at += 1;

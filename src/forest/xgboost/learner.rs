@@ -1,10 +1,11 @@
 //! The part of a file above its trees: parameters, objective, base score, booster, features.
 
-use super::tree::TreeReader;
+use super::tree::{self, TreeReader};
 use super::value::Value;
-use super::{Description, categories, malformed, unsupported};
+use super::{Description, categories, iteration, malformed, unsupported};
 use crate::forest::{
-    Arithmetic, Base, Combine, Feature, FeatureKind, Forest, Link, ParseError, Parsed, Unknown,
+    Arithmetic, Base, Combine, Feature, FeatureKind, Forest, Linear, Link, ParseError, Parsed,
+    Tree, Unknown,
 };
 
 /// More features or outputs than any real model has. They cost memory that the file's size does
@@ -31,7 +32,14 @@ enum BaseScore {
 }
 
 /// The booster's parts, wherever its kind keeps them.
-struct Booster<'a> {
+enum Booster<'a> {
+    Trees(TreeBooster<'a>),
+    /// `gblinear`'s model.
+    Linear(&'a Value),
+}
+
+/// `gbtree` and `dart`.
+struct TreeBooster<'a> {
     /// With the trees and their outputs.
     model: &'a Value,
     /// DART's weights, one per tree.
@@ -52,21 +60,27 @@ pub fn parse(document: &Value) -> Result<Parsed, ParseError> {
     if matches!(objective.link, Link::Softmax32 | Link::Argmax32) && outputs < 2 {
         return unsupported(format!("{} with one class", description.objective));
     }
-    let base = objective.base_scores(parameters.text("base_score")?, outputs)?;
-
-    let mut reader = TreeReader::default();
-    let trees = booster.trees(&mut reader, outputs)?;
-    let forest = Forest {
+    let mut forest = Forest {
         features: description.features.len(),
         outputs,
         arithmetic: Arithmetic::F32,
-        trees,
-        sets: reader.sets,
-        base,
+        trees: Vec::new(),
+        sets: Vec::new(),
+        base: objective.base_scores(parameters.text("base_score")?, outputs)?,
         base_order: Base::First,
         combine: Combine::Sum,
         link: objective.link,
+        linear: Linear::default(),
     };
+    match booster {
+        Booster::Trees(booster) => {
+            let mut reader = TreeReader::new(outputs);
+            let used = iteration::trees_used(learner, booster.model, outputs)?;
+            forest.trees = booster.trees(&mut reader, used)?;
+            forest.sets = reader.sets;
+        }
+        Booster::Linear(model) => set_weights(&mut forest, model)?,
+    }
     forest.check()?;
     Ok(Parsed {
         forest,
@@ -98,31 +112,51 @@ pub fn describe(document: &Value) -> Result<Description, ParseError> {
         objective: learner.member("objective")?.text("name")?.to_string(),
         booster: booster.text("name")?.to_string(),
         trees,
+        rounds: iteration::rounds_used(learner)?,
+        old_vector_leaves: tree::has_old_vectors(model)?,
         library_version: version(document),
     })
+}
+
+/// Sets the weights of a linear booster, and its biases on the base scores.
+fn set_weights(forest: &mut Forest, model: &Value) -> Result<(), ParseError> {
+    let weights = model.floats("weights")?;
+    let (features, outputs) = (forest.features, forest.outputs);
+    let expected = (features + 1).saturating_mul(outputs);
+    if weights.len() != expected {
+        return malformed(format!(
+            "\"weights\": expected {features} weights and a bias for each of {outputs} outputs, got {}",
+            weights.len()
+        ));
+    }
+    let (weights, biases) = weights.split_at(features * outputs);
+    forest.linear.weights = weights.iter().map(|weight| f64::from(*weight)).collect();
+    // The library adds the first output's base score to every output here.
+    let base = forest.base[0] as f32;
+    forest.base = biases.iter().map(|bias| f64::from(bias + base)).collect();
+    Ok(())
 }
 
 impl<'a> Booster<'a> {
     fn new(booster: &'a Value) -> Result<Booster<'a>, ParseError> {
         match booster.text("name")? {
-            "gbtree" => Ok(Booster {
+            "gbtree" => Ok(Booster::Trees(TreeBooster {
                 model: booster.member("model")?,
                 weights: None,
-            }),
-            "dart" => Ok(Booster {
+            })),
+            "dart" => Ok(Booster::Trees(TreeBooster {
                 model: booster.member("gbtree")?.member("model")?,
                 weights: Some(booster.floats("weight_drop")?.into_owned()),
-            }),
-            "gblinear" => unsupported("gblinear: a linear booster has no trees"),
+            })),
+            "gblinear" => Ok(Booster::Linear(booster.member("model")?)),
             name => unsupported(format!("unknown booster \"{name}\"")),
         }
     }
+}
 
-    fn trees(
-        &self,
-        reader: &mut TreeReader,
-        outputs: usize,
-    ) -> Result<Vec<crate::forest::Tree>, ParseError> {
+impl TreeBooster<'_> {
+    /// The first `used` trees. All are checked: the library engine relies on it.
+    fn trees(&self, reader: &mut TreeReader, used: usize) -> Result<Vec<Tree>, ParseError> {
         let trees = self.model.list("trees")?;
         let groups = self.model.integers("tree_info")?;
         let parameters = self.model.member("gbtree_model_param")?;
@@ -143,10 +177,11 @@ impl<'a> Booster<'a> {
         let mut read = Vec::with_capacity(trees.len());
         for (index, (tree, group)) in trees.iter().zip(groups).enumerate() {
             let output = match usize::try_from(*group) {
-                Ok(output) if output < outputs => output,
+                Ok(output) if output < reader.outputs => output,
                 _ => {
                     return malformed(format!(
-                        "\"tree_info\", tree {index}: output {group} is outside the model's {outputs}"
+                        "\"tree_info\", tree {index}: output {group} is outside the model's {}",
+                        reader.outputs
                     ));
                 }
             };
@@ -159,6 +194,7 @@ impl<'a> Booster<'a> {
                 Err(refused) => return Err(refused),
             }
         }
+        read.truncate(used);
         Ok(read)
     }
 }
@@ -180,9 +216,8 @@ impl Objective {
             "reg:logistic" | "binary:logistic" => (BaseScore::Logit, Link::Sigmoid32),
             "binary:hinge" => (BaseScore::Plain, Link::Step32),
             "reg:gamma" => (BaseScore::LogPositive, Link::Exp32),
-            "count:poisson" | "reg:tweedie" | "survival:cox" | "survival:aft" => {
-                (BaseScore::Log, Link::Exp32)
-            }
+            "count:poisson" | "reg:tweedie" | "survival:cox" => (BaseScore::Log, Link::Exp32),
+            "survival:aft" => (BaseScore::Log, Link::ExpRounded32),
             "multi:softprob" => (BaseScore::Plain, Link::Softmax32),
             "multi:softmax" => (BaseScore::Plain, Link::Argmax32),
             _ => return unsupported(format!("unknown objective \"{name}\"")),

@@ -5,6 +5,7 @@
 //! scores, sums and links follow `src/learner.cc`, `src/gbm` and `src/objective` of that version.
 
 mod categories;
+mod iteration;
 mod json;
 mod learner;
 mod tree;
@@ -24,6 +25,10 @@ pub struct Description {
     pub booster: String,
     /// The number of trees, where the booster has any.
     pub trees: Option<usize>,
+    /// The boosting rounds to use, where they are not all.
+    pub rounds: Option<usize>,
+    /// Whether it has vector leaves as versions before 3.2 wrote them: 3.2 crashes on them.
+    pub old_vector_leaves: bool,
     /// The library's version that wrote the file, where the file says it.
     pub library_version: Option<String>,
 }

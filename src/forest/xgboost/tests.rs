@@ -157,16 +157,6 @@ fn what_a_forest_cannot_represent_is_refused() {
         "unknown booster \"gbmagic\"",
     );
     check_unsupported(
-        "\"name\":\"gbtree\"",
-        "\"name\":\"gblinear\"",
-        "gblinear: a linear booster has no trees",
-    );
-    check_unsupported(
-        "\"size_leaf_vector\":\"1\"",
-        "\"size_leaf_vector\":\"2\"",
-        "vector leaf: one tree for several outputs",
-    );
-    check_unsupported(
         "reg:squarederror",
         "multi:softprob",
         "multi:softprob with one class",
@@ -375,4 +365,87 @@ fn every_prefix_and_every_changed_byte_is_an_error_or_a_checked_forest() {
         }
         bytes[at] = old;
     }
+}
+
+/// The model with another booster, objective or attributes.
+fn parsed(model: &str) -> Result<Parsed, ParseError> {
+    parse_json(model.as_bytes())
+}
+
+#[test]
+fn a_linear_booster_adds_bias_and_the_first_base_score() {
+    let model = |weights: &str| {
+        format!(
+            r#"{{"learner":{{"learner_model_param":{{"base_score":"[5E-1,9E0]","num_feature":"2",
+            "num_target":"2"}},"objective":{{"name":"reg:squarederror"}},"gradient_booster":
+            {{"name":"gblinear","model":{{"weights":{weights}}}}}}}}}"#
+        )
+    };
+    let read = parsed(&model("[1E0,2E0,3E0,4E0,1E1,2E1]")).unwrap();
+    assert_eq!(read.forest.base, [10.5, 20.5]);
+    assert_eq!(predict(&read.forest, &[1.0, 2.0]).0, [17.5, 30.5]);
+    assert_eq!(predict(&read.forest, &[f64::NAN, 2.0]).0, [16.5, 28.5]);
+    assert_eq!(
+        parsed(&model("[1E0]")),
+        Err(ParseError::Malformed(
+            "\"weights\": expected 2 weights and a bias for each of 2 outputs, got 1".to_string()
+        ))
+    );
+}
+
+/// A model of two outputs, whose trees have one split and vector leaves.
+fn vectors(leaves: &str) -> Result<Parsed, ParseError> {
+    parsed(&format!(
+        r#"{{"learner":{{"learner_model_param":{{"base_score":"[0E0,1E0]","num_feature":"1",
+        "num_target":"2"}},"objective":{{"name":"reg:squarederror"}},"gradient_booster":
+        {{"name":"gbtree","model":{{"gbtree_model_param":{{}},"tree_info":[0],"trees":[
+        {{"tree_param":{{"num_nodes":"3","size_leaf_vector":"2"}},"split_indices":[0,0,0],
+        "left_children":[1,-1,-1],"split_conditions":[5E-1,NaN,NaN],"default_left":[0,0,0],
+        {leaves}}}]}}}}}}}}"#
+    ))
+}
+
+#[test]
+fn vector_leaves_are_found_by_leaf_or_by_node() {
+    for leaves in [
+        r#""right_children":[2,1,0],"leaf_weights":[1E0,2E0,3E0,4E0]"#,
+        r#""right_children":[2,-1,-1],"base_weights":[9E0,9E0,3E0,4E0,1E0,2E0]"#,
+    ] {
+        let read = vectors(leaves).unwrap();
+        assert_eq!(predict(&read.forest, &[0.0]).0, [3.0, 5.0]);
+        assert_eq!(predict(&read.forest, &[f64::NAN]).0, [1.0, 3.0]);
+    }
+    assert_eq!(
+        vectors(r#""right_children":[2,1,2],"leaf_weights":[1E0,2E0,3E0,4E0]"#),
+        Err(ParseError::Malformed(
+            "tree 0: node 2: a leaf of 2 values is outside the 4 in the tree".to_string()
+        ))
+    );
+}
+
+#[test]
+fn the_wrappers_files_are_cut_at_the_best_round() {
+    let with = |attributes: &str, more: &str| {
+        let model = MODEL
+            .replace(
+                "\"attributes\":{}",
+                &format!("\"attributes\":{{{attributes}}}"),
+            )
+            .replace("\"tree_info\"", &format!("{more}\"tree_info\""));
+        parsed(&model).map(|read| read.forest.trees.len())
+    };
+    let mark = r#""scikit_learn":"{}","#;
+    assert_eq!(with(r#""best_iteration":"0""#, ""), Ok(2));
+    assert_eq!(with(&format!(r#"{mark}"best_iteration":"0""#), ""), Ok(1));
+    let pairs = r#""iteration_indptr":[0,2],"#;
+    assert_eq!(
+        with(&format!(r#"{mark}"best_iteration":"0""#), pairs),
+        Ok(2)
+    );
+    assert_eq!(
+        with(&format!(r#"{mark}"best_iteration":"2""#), ""),
+        Err(ParseError::Malformed(
+            "\"best_iteration\": round 3 is beyond the file's 2 trees".to_string()
+        ))
+    );
 }

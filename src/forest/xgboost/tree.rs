@@ -21,9 +21,10 @@ const CATEGORY_MAX: i64 = 1 << 24;
 const NONE: i64 = -1;
 
 /// Reads trees and collects the category sets that they point at.
-#[derive(Default)]
 pub struct TreeReader {
     pub sets: Vec<CategorySet>,
+    /// Raw scores per row: what a vector leaf has values for.
+    pub outputs: usize,
     words: usize,
 }
 
@@ -35,9 +36,21 @@ struct Nodes<'a> {
     /// Thresholds of splits, values of leaves.
     condition: Cow<'a, [f32]>,
     default_left: &'a [i64],
+    /// Values per leaf.
+    width: usize,
+    /// The values of vector leaves, where `width` is more than 1.
+    vectors: Option<Vectors<'a>>,
     /// Empty in files that know no categories.
     split_type: &'a [i64],
     categories: Categories<'a>,
+}
+
+/// The values of vector leaves, row-major.
+enum Vectors<'a> {
+    /// Since 3.2: one row per leaf, whose index stands in `right_children`.
+    ByLeaf(Cow<'a, [f32]>),
+    /// Before: one row per node.
+    ByNode(Cow<'a, [f32]>),
 }
 
 /// The sets of a tree: node `nodes[i]` has the codes `codes[segments[i]..][..sizes[i]]`.
@@ -55,7 +68,33 @@ enum Slot {
     Right(usize),
 }
 
+/// Whether some tree has vector leaves as versions before 3.2 wrote them.
+///
+/// # Errors
+/// [`ParseError::Malformed`] with what was expected.
+pub fn has_old_vectors(model: &Value) -> Result<bool, ParseError> {
+    if model.get("trees").is_none() {
+        return Ok(false);
+    }
+    for tree in model.list("trees")? {
+        let width = tree.member("tree_param")?.count("size_leaf_vector")?;
+        if width.unwrap_or(0) > 1 && tree.get("leaf_weights").is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl TreeReader {
+    /// A reader for a model with this many outputs.
+    pub fn new(outputs: usize) -> TreeReader {
+        TreeReader {
+            sets: Vec::new(),
+            outputs,
+            words: 0,
+        }
+    }
+
     /// Reads a tree. `weight` multiplies every leaf, in 32 bits (DART).
     ///
     /// # Errors
@@ -66,7 +105,10 @@ impl TreeReader {
         output: usize,
         weight: Option<f32>,
     ) -> Result<Tree, ParseError> {
-        let nodes = Nodes::new(tree)?;
+        let nodes = Nodes::new(tree, self.outputs)?;
+        if nodes.vectors.is_some() && weight.is_some() {
+            return unsupported("DART with vector leaves");
+        }
         let mut seen = vec![false; nodes.left.len()];
         let mut splits: Vec<Split> = Vec::new();
         let mut leaves = Vec::new();
@@ -80,11 +122,12 @@ impl TreeReader {
             seen[node] = true;
             let index = splits.len();
             let child = if nodes.left[node] == NONE {
-                let leaf = weight.map_or(nodes.condition[node], |weight| {
-                    nodes.condition[node] * weight
-                });
-                leaves.push(f64::from(leaf));
-                Child::Leaf(leaves.len() as u32 - 1)
+                let index = leaves.len() / nodes.width;
+                for value in nodes.leaf(node)? {
+                    let value = weight.map_or(*value, |weight| value * weight);
+                    leaves.push(f64::from(value));
+                }
+                Child::Leaf(index as u32)
             } else {
                 splits.push(self.split(&nodes, node)?);
                 let (left, right) = nodes.children(node)?;
@@ -101,8 +144,9 @@ impl TreeReader {
         Ok(Tree {
             splits,
             leaves,
-            leaf_width: 1,
-            output,
+            leaf_width: nodes.width,
+            // A vector leaf has values for all outputs.
+            output: if nodes.vectors.is_some() { 0 } else { output },
         })
     }
 
@@ -163,10 +207,13 @@ impl TreeReader {
 }
 
 impl<'a> Nodes<'a> {
-    fn new(tree: &'a Value) -> Result<Nodes<'a>, ParseError> {
+    fn new(tree: &'a Value, outputs: usize) -> Result<Nodes<'a>, ParseError> {
         let parameters = tree.member("tree_param")?;
-        if parameters.count("size_leaf_vector")?.unwrap_or(0) > 1 {
-            return unsupported("vector leaf: one tree for several outputs");
+        let width = parameters.count("size_leaf_vector")?.unwrap_or(0).max(1);
+        if width > 1 && width != outputs {
+            return malformed(format!(
+                "\"size_leaf_vector\": expected one value for each of {outputs} outputs, got {width}"
+            ));
         }
         let optional = |name: &str| match tree.get(name) {
             None => Ok([].as_slice()),
@@ -178,6 +225,12 @@ impl<'a> Nodes<'a> {
             feature: tree.integers("split_indices")?,
             condition: tree.floats("split_conditions")?,
             default_left: tree.integers("default_left")?,
+            width,
+            vectors: match (width, tree.get("leaf_weights")) {
+                (1, _) => None,
+                (_, Some(_)) => Some(Vectors::ByLeaf(tree.floats("leaf_weights")?)),
+                (_, None) => Some(Vectors::ByNode(tree.floats("base_weights")?)),
+            },
             split_type: optional("split_type")?,
             categories: Categories {
                 codes: optional("categories")?,
@@ -213,6 +266,26 @@ impl<'a> Nodes<'a> {
         }
         nodes.categories.check()?;
         Ok(nodes)
+    }
+
+    /// The values of a leaf.
+    fn leaf(&self, node: usize) -> Result<&[f32], ParseError> {
+        let (vectors, index) = match &self.vectors {
+            None => return Ok(&self.condition[node..=node]),
+            Some(Vectors::ByNode(vectors)) => (vectors, Some(node)),
+            Some(Vectors::ByLeaf(vectors)) => (vectors, usize::try_from(self.right[node]).ok()),
+        };
+        let values = index
+            .and_then(|index| index.checked_mul(self.width))
+            .and_then(|start| vectors.get(start..start.checked_add(self.width)?));
+        match values {
+            Some(values) => Ok(values),
+            None => malformed(format!(
+                "node {node}: a leaf of {} values is outside the {} in the tree",
+                self.width,
+                vectors.len()
+            )),
+        }
     }
 
     fn is_categorical(&self, node: usize) -> bool {
