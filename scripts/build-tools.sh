@@ -37,7 +37,9 @@ install() { # package, why
 
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
-    for found in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so*; do
+    # Not libclang-cpp, which other packages bring and bindgen cannot use.
+    for found in /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]* \
+        /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*; do
         [ -e "$found" ] && return 0
     done
     return 1

@@ -4,7 +4,7 @@
 //! link). ONNX models keep the names of their graph's outputs.
 
 use super::{Engine, EngineError, Format, ModelFile, Outline, Output};
-use crate::forest::kernel::Kernel;
+use crate::forest::kernel::{Kernel, Scores};
 use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
 use crate::forest::{Arithmetic, ParseError, Parsed, catboost, lightgbm, onnx, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
@@ -115,24 +115,32 @@ impl ForestEngine {
         })
     }
 
-    fn run<T: Copy + Into<f64>>(
-        &self,
-        rows: &Matrix<T>,
-        out: &mut [f64],
-    ) -> Result<(), EngineError> {
-        if self.whole_numbers {
-            self.check_whole(rows)?;
-        }
+    /// Raw scores go to the end of each row of results first; the outputs before them are of those.
+    fn run(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
         let width = self.outline.width();
         let before_raw = width - self.kernel.forest().outputs;
-        for (row, out) in rows.rows().zip(out.chunks_exact_mut(width)) {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut scores = Scores::new(&mut out[before_raw..], width);
+        match rows {
+            Rows::F32(matrix) => {
+                self.check_whole(matrix)?;
+                self.kernel.raw_scores_f32(matrix.values(), &mut scores);
+            }
+            Rows::F64(matrix) => {
+                self.check_whole(matrix)?;
+                self.kernel.raw_scores_f64(matrix.values(), &mut scores);
+            }
+        }
+        let link = &self.kernel.forest().link;
+        for out in out.chunks_exact_mut(width) {
             let (outputs, raw) = out.split_at_mut(before_raw);
-            self.kernel.raw_scores(row, raw);
             for column in &self.columns {
                 let out = &mut outputs[column.offset..column.offset + column.len];
                 match (column.kind, &self.label) {
                     (OutputKind::Label, Some(label)) => out.fill(label.of(raw)),
-                    _ => self.kernel.forest().link.apply(raw, out),
+                    _ => link.apply(raw, out),
                 }
             }
         }
@@ -140,6 +148,9 @@ impl ForestEngine {
     }
 
     fn check_whole<T: Copy + Into<f64>>(&self, rows: &Matrix<T>) -> Result<(), EngineError> {
+        if !self.whole_numbers {
+            return Ok(());
+        }
         for (index, row) in rows.rows().enumerate() {
             for (feature, value) in row.iter().enumerate() {
                 let value: f64 = (*value).into();
@@ -199,10 +210,7 @@ impl Engine for ForestEngine {
 
     fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
         super::check_shape(&self.outline, rows, out)?;
-        match rows {
-            Rows::F32(matrix) => self.run(matrix, out),
-            Rows::F64(matrix) => self.run(matrix, out),
-        }
+        self.run(rows, out)
     }
 
     fn memory_bytes(&self) -> usize {

@@ -1,73 +1,104 @@
-//! The evaluation of a [`Forest`] that serves: packed nodes, compared bit for bit with
-//! [`super::reference`] by property tests.
+//! The evaluation of a [`Forest`] that serves, compared bit for bit with [`super::reference`] by
+//! property tests.
+//!
+//! Rows become codes once ([`coder`]), and trees are laid out for comparing codes: [`heap`],
+//! [`oblivious`], [`leaf_sets`], [`lines`] and [`walk`]. Which layouts serve one row and a block of
+//! rows is measured when the kernel is made. What codes cannot represent is served by [`plain`].
 
-use super::{Arithmetic, Base, Child, Combine, Forest, Missing, Test, Tree, reference};
+#![expect(
+    unsafe_code,
+    reason = "vector instructions, and indices that are checked when trees are packed"
+)]
+
+mod bytes;
+mod coded;
+mod coder;
+mod heap;
+mod isa;
+#[cfg(target_arch = "x86_64")]
+mod leaf_sets;
+mod lines;
+mod machine;
+mod oblivious;
+mod packed;
+mod packing;
+mod plain;
+mod real;
+mod scratch;
+mod sums;
+mod walk;
+
+use std::fmt;
+
+use super::{Arithmetic, Base, Combine, Forest};
+pub use isa::Isa;
+use packed::Packed;
+pub use packing::Kind;
+use plain::Plain;
 
 /// A forest packed for evaluation. Immutable, shared by all threads.
 #[derive(Debug)]
 pub struct Kernel {
     forest: Forest,
-    /// All trees' nodes, one after the other; children are indices into this list.
-    nodes: Vec<Node>,
-    /// All trees' leaves, one after the other.
-    leaves: Vec<f64>,
-    trees: Vec<Root>,
-    /// What each output's sum starts from.
-    start: Vec<f64>,
+    form: Form,
 }
 
-/// 24 bytes: the threshold, both children, the feature and how to compare.
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    threshold: f64,
-    /// Children. The top bit marks a leaf; the other 31 are an index into `nodes`, or into
-    /// `leaves` for a leaf. This limits a forest to 2^31 nodes and as many leaf values.
-    left: u32,
-    right: u32,
-    feature: u32,
-    test: u8,
-    missing: Missing,
+#[derive(Debug)]
+enum Form {
+    F32(Packed<f32>),
+    F64(Packed<f64>),
+    Plain(Plain, &'static str),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Root {
-    /// As the children of a [`Node`].
-    root: u32,
-    leaf_width: u32,
-    output: u32,
+/// How a kernel evaluates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layouts {
+    /// For one row.
+    pub one: &'static str,
+    /// For a block of rows.
+    pub block: &'static str,
+    /// Rows from which a block is faster than one row after the other.
+    pub block_from: usize,
+    /// The instructions; `None` for plain nodes.
+    pub isa: Option<Isa>,
+    /// Bytes of a coded row; 0 for plain nodes.
+    pub lanes: usize,
+    /// Nanoseconds when it was packed, one row.
+    pub one_ns: f64,
+    /// Nanoseconds per row when it was packed, 64 rows.
+    pub block_row_ns: f64,
+    /// Why it is plain nodes.
+    pub why_plain: Option<&'static str>,
 }
 
-/// Set in a child that is a leaf.
-const LEAF: u32 = 1 << 31;
-
-const LESS: u8 = 0;
-const LESS_EQ: u8 = 1;
-const GREATER: u8 = 2;
-const GREATER_EQ: u8 = 3;
-const EQUAL: u8 = 4;
-const NOT_EQUAL: u8 = 5;
-const IN: u8 = 6;
+/// Where raw scores go: `[n, outputs]`, rows `stride` values apart.
+#[derive(Debug)]
+pub struct Scores<'a> {
+    values: &'a mut [f64],
+    stride: usize,
+}
 
 impl Kernel {
-    /// Packs a forest that passed [`Forest::check`]. `None` when it has 2^31 nodes or leaf values
-    /// and more.
+    /// Packs a forest that passed [`Forest::check`] and measures its layouts. `None` when it has
+    /// 2^31 nodes or leaf values and more.
     pub fn new(forest: Forest) -> Option<Kernel> {
-        let splits: usize = forest.trees.iter().map(|tree| tree.splits.len()).sum();
-        let values: usize = forest.trees.iter().map(|tree| tree.leaves.len()).sum();
-        if splits >= LEAF as usize || values >= LEAF as usize {
-            return None;
-        }
-        let mut kernel = Kernel {
-            nodes: Vec::with_capacity(splits),
-            leaves: Vec::with_capacity(values),
-            trees: Vec::with_capacity(forest.trees.len()),
-            start: start(&forest),
-            forest,
+        Kernel::with(forest, Isa::detect(), None)
+    }
+
+    /// The same with no more than the instructions of `isa`, and with one kind of layout wherever
+    /// it serves.
+    pub fn with(forest: Forest, isa: Isa, only: Option<Kind>) -> Option<Kernel> {
+        let packed = match (forest.combine, forest.arithmetic) {
+            _ if !forest.linear.is_empty() => Err("linear parts"),
+            (Combine::Min | Combine::Max, _) => Err("smallest or largest instead of sum"),
+            (_, Arithmetic::F32) => Packed::new(&forest, isa, only).map(Form::F32),
+            (_, Arithmetic::F64) => Packed::new(&forest, isa, only).map(Form::F64),
         };
-        for index in 0..kernel.forest.trees.len() {
-            kernel.pack(index);
-        }
-        Some(kernel)
+        let form = match packed {
+            Ok(form) => form,
+            Err(why) => Form::Plain(Plain::new(&forest)?, why),
+        };
+        Some(Kernel { forest, form })
     }
 
     /// The forest that was packed.
@@ -75,119 +106,92 @@ impl Kernel {
         &self.forest
     }
 
-    /// Writes the raw scores of one row. `row` is `[features]`, NaN = missing; `raw` is
-    /// `[outputs]`. Row values are widened without loss, so 32-bit comparisons hold.
-    pub fn raw_scores<T: Copy + Into<f64>>(&self, row: &[T], raw: &mut [f64]) {
-        if !self.forest.linear.is_empty() {
-            let row: Vec<f64> = row.iter().map(|value| (*value).into()).collect();
-            raw.copy_from_slice(&reference::raw_scores(&self.forest, &row));
-            return;
+    /// How it evaluates.
+    pub fn layouts(&self) -> Layouts {
+        match &self.form {
+            Form::F32(packed) => packed.layouts(),
+            Form::F64(packed) => packed.layouts(),
+            Form::Plain(_, why) => Layouts {
+                one: "plain nodes",
+                block: "plain nodes",
+                block_from: usize::MAX,
+                isa: None,
+                lanes: 0,
+                one_ns: 0.0,
+                block_row_ns: 0.0,
+                why_plain: Some(why),
+            },
         }
-        match (self.forest.arithmetic, self.forest.combine) {
-            (Arithmetic::F32, Combine::Sum | Combine::Average(_)) => {
-                self.sum(row, raw, |sum| f64::from(sum as f32))
+    }
+
+    /// Writes the raw scores of rows `[n, features]`, NaN = missing, of the forest's arithmetic.
+    pub fn raw_scores_f32(&self, rows: &[f32], scores: &mut Scores) {
+        match &self.form {
+            Form::F32(packed) => packed.raw_scores(rows, scores),
+            Form::F64(packed) => {
+                let rows: Vec<f64> = rows.iter().map(|value| f64::from(*value)).collect();
+                packed.raw_scores(&rows, scores);
             }
-            (Arithmetic::F64, Combine::Sum | Combine::Average(_)) => self.sum(row, raw, |sum| sum),
-            (_, Combine::Min | Combine::Max) => {
-                let row: Vec<f64> = row.iter().map(|value| (*value).into()).collect();
-                raw.copy_from_slice(&reference::raw_scores(&self.forest, &row));
+            Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
+        }
+    }
+
+    /// Writes the raw scores of rows `[n, features]`, NaN = missing. Where the forest's arithmetic
+    /// has 32 bits, every value is a 32-bit float.
+    pub fn raw_scores_f64(&self, rows: &[f64], scores: &mut Scores) {
+        match &self.form {
+            Form::F64(packed) => packed.raw_scores(rows, scores),
+            Form::F32(packed) => {
+                let rows: Vec<f32> = rows.iter().map(|value| *value as f32).collect();
+                packed.raw_scores(&rows, scores);
             }
+            Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
         }
     }
 
     /// Bytes held on the heap.
     pub fn memory_bytes(&self) -> usize {
-        self.forest.memory_bytes()
-            + size_of_val(self.nodes.as_slice())
-            + size_of_val(self.leaves.as_slice())
-            + size_of_val(self.trees.as_slice())
-    }
-
-    fn sum<T: Copy + Into<f64>>(&self, row: &[T], raw: &mut [f64], round: impl Fn(f64) -> f64) {
-        raw.copy_from_slice(&self.start);
-        for tree in &self.trees {
-            let leaf = self.leaf(tree.root, row);
-            let values = &self.leaves[leaf..leaf + tree.leaf_width as usize];
-            for (score, value) in raw[tree.output as usize..].iter_mut().zip(values) {
-                *score = round(*score + value);
-            }
-        }
-        if let Combine::Average(count) = self.forest.combine {
-            for score in raw.iter_mut() {
-                *score = round(*score / count);
-            }
-        }
-        if self.forest.base_order == Base::Last {
-            for (score, base) in raw.iter_mut().zip(&self.forest.base) {
-                *score = round(*score + base);
-            }
-        }
-    }
-
-    fn leaf<T: Copy + Into<f64>>(&self, root: u32, row: &[T]) -> usize {
-        let mut at = root;
-        while at & LEAF == 0 {
-            let node = &self.nodes[at as usize];
-            let value: f64 = row[node.feature as usize].into();
-            at = if self.goes_left(node, value) {
-                node.left
-            } else {
-                node.right
-            };
-        }
-        (at & !LEAF) as usize
-    }
-
-    #[inline]
-    fn goes_left(&self, node: &Node, value: f64) -> bool {
-        let value = match node.missing {
-            Missing::NanLeft if value.is_nan() => return true,
-            Missing::NanRight if value.is_nan() => return false,
-            Missing::ZeroLeft if value.is_nan() || value.abs() <= reference::ZERO_THRESHOLD => {
-                return true;
-            }
-            Missing::ZeroRight if value.is_nan() || value.abs() <= reference::ZERO_THRESHOLD => {
-                return false;
-            }
-            Missing::NanIsZero if value.is_nan() => 0.0,
-            _ => value,
+        let form = match &self.form {
+            Form::F32(packed) => packed.memory_bytes(),
+            Form::F64(packed) => packed.memory_bytes(),
+            Form::Plain(plain, _) => plain.memory_bytes(),
         };
-        match node.test {
-            LESS => value < node.threshold,
-            LESS_EQ => value <= node.threshold,
-            GREATER => value > node.threshold,
-            GREATER_EQ => value >= node.threshold,
-            EQUAL => value == node.threshold,
-            NOT_EQUAL => value != node.threshold,
-            _ => self.forest.sets[node.threshold as usize].contains(value),
-        }
+        self.forest.memory_bytes() + form
+    }
+}
+
+impl<'a> Scores<'a> {
+    /// Scores of a row begin every `stride` values, the first at the beginning of `values`.
+    pub fn new(values: &'a mut [f64], stride: usize) -> Scores<'a> {
+        Scores { values, stride }
     }
 
-    fn pack(&mut self, index: usize) {
-        let tree = &self.forest.trees[index];
-        let first_node = self.nodes.len() as u32;
-        let first_leaf = self.leaves.len() as u32;
-        let place = |child: Child| match child {
-            Child::Split(split) => first_node + split,
-            Child::Leaf(leaf) => LEAF | (first_leaf + leaf * tree.leaf_width as u32),
-        };
-        for split in &tree.splits {
-            let (test, threshold) = packed_test(split.test);
-            self.nodes.push(Node {
-                threshold,
-                left: place(split.left),
-                right: place(split.right),
-                feature: split.feature,
-                test,
-                missing: split.missing,
-            });
+    /// The scores of a row, and what is after them.
+    #[inline(always)]
+    fn row(&mut self, index: usize) -> &mut [f64] {
+        &mut self.values[index * self.stride..]
+    }
+
+    /// Without the rows before `row`.
+    fn from_row(&mut self, row: usize) -> Scores<'_> {
+        let start = (row * self.stride).min(self.values.len());
+        Scores {
+            values: &mut self.values[start..],
+            stride: self.stride,
         }
-        self.trees.push(Root {
-            root: root_of(tree, first_node, first_leaf),
-            leaf_width: tree.leaf_width as u32,
-            output: tree.output as u32,
-        });
-        self.leaves.extend_from_slice(&tree.leaves);
+    }
+}
+
+impl fmt::Display for Layouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(isa), None) = (self.isa, self.why_plain) else {
+            return write!(f, "{} ({})", self.one, self.why_plain.unwrap_or_default());
+        };
+        write!(
+            f,
+            "{} for one row, {} from {} rows on, {isa}, {} lanes",
+            self.one, self.block, self.block_from, self.lanes
+        )
     }
 }
 
@@ -202,25 +206,6 @@ fn start(forest: &Forest) -> Vec<f64> {
         start[tree.output..tree.output + tree.leaf_width].fill(-0.0);
     }
     start
-}
-
-fn root_of(tree: &Tree, first_node: u32, first_leaf: u32) -> u32 {
-    if tree.splits.is_empty() {
-        return LEAF | first_leaf;
-    }
-    first_node
-}
-
-fn packed_test(test: Test) -> (u8, f64) {
-    match test {
-        Test::Less(at) => (LESS, at),
-        Test::LessEq(at) => (LESS_EQ, at),
-        Test::Greater(at) => (GREATER, at),
-        Test::GreaterEq(at) => (GREATER_EQ, at),
-        Test::Equal(at) => (EQUAL, at),
-        Test::NotEqual(at) => (NOT_EQUAL, at),
-        Test::In(set) => (IN, f64::from(set)),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,176 @@
+//! What a kernel is compiled for: one [`Machine`] per instruction set.
+
+use super::bytes::{self, Bytes};
+use super::coder::GROUP;
+use super::heap::Steps;
+use super::lines::{Line, ROWS};
+use super::packing::{Layout, Packing};
+use super::real::Real;
+use super::sums::Sum;
+
+/// The operations that differ between instruction sets.
+///
+/// # Safety
+/// Every function needs a processor with the machine's instructions, and is meant to be inlined
+/// where the compiler may use them.
+pub trait Machine {
+    type Bytes: Bytes;
+
+    /// How many of sixteen ascending values are at most `value`; `from` points at them.
+    unsafe fn reached<T: Real>(from: *const T, value: T) -> usize;
+
+    /// Adds every tree's leaf for one coded row: `codes` is valid for reads of all lanes rounded up
+    /// to 256, and `sum` knows the packing's leaves.
+    unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S);
+
+    /// Adds `leaves[line[row]]` to `sums[row]` for every row. `leaves` points at `count` leaves and
+    /// [`PADDING`](super::sums::PADDING) more values; the line's numbers are below `count`.
+    unsafe fn add_line<T: Real>(sums: &mut [T; ROWS], leaves: *const T, count: usize, line: &Line);
+}
+
+/// Plain loops; compilers make vector instructions of them.
+pub struct Loops;
+
+/// AVX2, BMI1, BMI2.
+#[cfg(target_arch = "x86_64")]
+pub struct Avx2;
+
+/// AVX-512 F, BW, DQ, VL, VBMI.
+#[cfg(target_arch = "x86_64")]
+pub struct Avx512;
+
+impl Machine for Loops {
+    type Bytes = bytes::Loops;
+
+    #[inline(always)]
+    unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
+        // SAFETY: the caller's.
+        unsafe { reached_by_loop(from, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
+        // SAFETY: the caller's.
+        unsafe { one_by_steps(packing, codes, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_line<T: Real>(
+        sums: &mut [T; ROWS],
+        leaves: *const T,
+        _count: usize,
+        line: &Line,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { add_by_loop(sums, leaves, line) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Machine for Avx2 {
+    type Bytes = bytes::Avx2;
+
+    #[inline(always)]
+    unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
+        // SAFETY: the caller's.
+        unsafe { T::reached_avx2(from, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
+        // SAFETY: the caller's.
+        unsafe { one_by_steps(packing, codes, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_line<T: Real>(
+        sums: &mut [T; ROWS],
+        leaves: *const T,
+        _count: usize,
+        line: &Line,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { add_by_loop(sums, leaves, line) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Machine for Avx512 {
+    type Bytes = bytes::Avx512;
+
+    #[inline(always)]
+    unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
+        // SAFETY: the caller's.
+        unsafe { T::reached_avx512(from, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
+        // SAFETY: the caller's. As few registers as the lanes need.
+        unsafe {
+            match packing.lanes {
+                0..=64 => one_by_masks::<1, T, S>(packing, codes, sum),
+                65..=128 => one_by_masks::<2, T, S>(packing, codes, sum),
+                _ => one_by_masks::<4, T, S>(packing, codes, sum),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_line<T: Real>(sums: &mut [T; ROWS], leaves: *const T, count: usize, line: &Line) {
+        // SAFETY: the caller's.
+        unsafe { T::add_line_avx512(sums, leaves, count, line) }
+    }
+}
+
+#[inline(always)]
+unsafe fn reached_by_loop<T: Real>(from: *const T, value: T) -> usize {
+    let mut count = 0_u32;
+    for index in 0..GROUP {
+        // SAFETY: a group has 16 values.
+        count += u32::from(unsafe { *from.add(index) } <= value);
+    }
+    count as usize
+}
+
+#[inline(always)]
+unsafe fn add_by_loop<T: Real>(sums: &mut [T; ROWS], leaves: *const T, line: &Line) {
+    for (sum, leaf) in sums.iter_mut().zip(line.0) {
+        // SAFETY: the caller's.
+        *sum = sum.plus(unsafe { *leaves.add(usize::from(leaf)) });
+    }
+}
+
+#[inline(always)]
+unsafe fn one_by_steps<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
+    let steps = Steps { codes };
+    // SAFETY: the caller's.
+    unsafe {
+        match &packing.layout {
+            Layout::Heap(heap) => heap.one(&steps, codes, sum),
+            Layout::Oblivious(oblivious) => oblivious.one(&steps, sum),
+            Layout::Walk(walk) => walk.one(codes, sum),
+            Layout::LeafSets(_) | Layout::Lines(_) => debug_assert!(false, "not for one row"),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn one_by_masks<const REGISTERS: usize, T: Real, S: Sum>(
+    packing: &Packing<T>,
+    codes: *const u8,
+    sum: &mut S,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let masks = super::heap::Masks::<REGISTERS>::load(codes);
+        match &packing.layout {
+            Layout::Heap(heap) => heap.one(&masks, codes, sum),
+            Layout::Oblivious(oblivious) => oblivious.one(&masks, sum),
+            Layout::LeafSets(sets) => sets.one(&masks, sum),
+            Layout::Walk(walk) => walk.one(codes, sum),
+            Layout::Lines(_) => debug_assert!(false, "not for one row"),
+        }
+    }
+}
