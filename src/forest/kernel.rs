@@ -172,8 +172,8 @@ impl<'a> Scores<'a> {
         &mut self.values[index * self.stride..]
     }
 
-    /// Without the rows before `row`.
-    fn from_row(&mut self, row: usize) -> Scores<'_> {
+    /// Without the rows before this one.
+    fn skip(&mut self, row: usize) -> Scores<'_> {
         let start = (row * self.stride).min(self.values.len());
         Scores {
             values: &mut self.values[start..],

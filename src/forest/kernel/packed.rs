@@ -213,11 +213,11 @@ impl<T: Real> Packed<T> {
             let mut done = 0;
             while rest.len() >= self.block_from * features {
                 let (block, after) = rest.split_at(rest.len().min(ROWS * features));
-                self.run(block, scratch, &mut scores.from_row(done), Way::Block);
+                self.run(block, scratch, &mut scores.skip(done), Way::Block);
                 rest = after;
                 done += ROWS;
             }
-            self.run(rest, scratch, &mut scores.from_row(done), Way::Single);
+            self.run(rest, scratch, &mut scores.skip(done), Way::Single);
         });
     }
 

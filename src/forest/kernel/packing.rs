@@ -175,7 +175,7 @@ fn values<'a, T: Real>(
 }
 
 /// Slices that begin at `starts`, each as far as the next.
-fn split<'a>(leaves: &'a [u32], starts: Vec<usize>) -> impl Iterator<Item = &'a [u32]> {
+fn split(leaves: &[u32], starts: Vec<usize>) -> impl Iterator<Item = &[u32]> {
     let mut ends = starts.clone();
     ends.push(leaves.len());
     starts
