@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::{Category, FeatureKind};
+use crate::engine::{Category, FeatureKind, Layouts};
 use crate::model::revision::Revision;
 
 /// What is said of a revision.
@@ -30,8 +30,35 @@ pub struct Page {
     verified_rows: usize,
     row_ns: u64,
     batch_row_ns: u64,
+    /// How trees are laid out; absent where a library computes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<Layout>,
     /// Reading, parsing, checking and measuring together.
     load_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Layout {
+    one_row: &'static str,
+    block: &'static str,
+    /// Absent where rows are taken one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_from_rows: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<String>,
+    coded_row_bytes: usize,
+    bytes_per_split: f64,
+    measured: Vec<Measured>,
+    /// All of it, for people.
+    #[serde(skip)]
+    described: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    layout: &'static str,
+    one_row_ns: Option<u64>,
+    block_row_ns: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +118,7 @@ impl Page {
             verified_rows: revision.verified_rows,
             row_ns: revision.cost.row_ns,
             batch_row_ns: revision.cost.batch_row_ns,
+            layout: revision.engine.layouts().map(Layout::new),
             load_ms: took.as_micros() as f64 / 1e3,
         }
     }
@@ -153,6 +181,12 @@ impl Page {
                 nanoseconds(self.batch_row_ns)
             ),
         );
+        if let Some(layout) = &self.layout {
+            line("layout", &layout.described);
+            for measured in layout.table() {
+                line("", &measured);
+            }
+        }
         line("loaded in", &format!("{:.1} ms", self.load_ms));
         text
     }
@@ -170,6 +204,43 @@ impl Page {
             0 => format!("not compared with {} (--verify does)", self.library),
             rows => format!("{rows} rows, all as {} gives them", self.library),
         }
+    }
+}
+
+impl Layout {
+    fn new(layouts: Layouts) -> Layout {
+        let ns = |ns: f64| ns.round() as u64;
+        Layout {
+            one_row: layouts.one,
+            block: layouts.block,
+            block_from_rows: Some(layouts.block_from).filter(|from| *from != usize::MAX),
+            instructions: layouts.isa.map(|isa| isa.to_string()),
+            coded_row_bytes: layouts.lanes,
+            bytes_per_split: layouts.bytes_per_split,
+            measured: (layouts.measured.iter())
+                .map(|measured| Measured {
+                    layout: measured.layout,
+                    one_row_ns: measured.one_ns.map(ns),
+                    block_row_ns: measured.block_row_ns.map(ns),
+                })
+                .collect(),
+            described: layouts.to_string(),
+        }
+    }
+
+    /// What was measured, one line per layout.
+    fn table(&self) -> Vec<String> {
+        let cell = |ns: Option<u64>| ns.map_or("-".to_string(), nanoseconds);
+        let row = |name: &str, one: &str, block: &str| format!("{name:<12}{one:>12}{block:>16}");
+        let mut lines = Vec::new();
+        if !self.measured.is_empty() {
+            lines.push(row("measured", "one row", "a row of 64"));
+        }
+        for measured in &self.measured {
+            let (one, block) = (cell(measured.one_row_ns), cell(measured.block_row_ns));
+            lines.push(row(measured.layout, &one, &block));
+        }
+        lines
     }
 }
 

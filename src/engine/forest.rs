@@ -3,7 +3,7 @@
 //! Outputs: `predict` (the library's own prediction) and, on request, `raw` (scores before the
 //! link). ONNX models keep the names of their graph's outputs.
 
-use super::{Engine, EngineError, Format, ModelFile, Outline, Output};
+use super::{Engine, EngineError, Format, Layouts, ModelFile, Outline, Output};
 use crate::forest::kernel::{Kernel, Scores};
 use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
 use crate::forest::{Arithmetic, ParseError, Parsed, catboost, lightgbm, onnx, xgboost};
@@ -215,5 +215,9 @@ impl Engine for ForestEngine {
 
     fn memory_bytes(&self) -> usize {
         self.kernel.memory_bytes()
+    }
+
+    fn layouts(&self) -> Option<Layouts> {
+        Some(self.kernel.layouts())
     }
 }

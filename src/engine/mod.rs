@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::forest::ParseError;
+pub use crate::forest::kernel::{Layouts, Measured};
 pub use crate::forest::{Category, Feature, FeatureKind, Unknown};
 use crate::tensor::{DType, Element, Rows};
 
@@ -36,6 +37,11 @@ pub trait Engine: Send + Sync + fmt::Debug {
 
     /// Bytes that the model holds in memory, roughly.
     fn memory_bytes(&self) -> usize;
+
+    /// How its trees are laid out, where that is ours to say.
+    fn layouts(&self) -> Option<Layouts> {
+        None
+    }
 }
 
 /// What a model takes and gives, as its file describes it.

@@ -30,6 +30,7 @@ mod walk;
 
 use std::fmt;
 
+use super::linear::linear_scores;
 use super::{Arithmetic, Base, Combine, Forest};
 pub use isa::Isa;
 use packed::Packed;
@@ -48,10 +49,12 @@ enum Form {
     F32(Packed<f32>),
     F64(Packed<f64>),
     Plain(Plain, &'static str),
+    /// A linear booster: no trees.
+    Linear,
 }
 
 /// How a kernel evaluates.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Layouts {
     /// For one row.
     pub one: &'static str,
@@ -59,16 +62,26 @@ pub struct Layouts {
     pub block: &'static str,
     /// Rows from which a block is faster than one row after the other.
     pub block_from: usize,
-    /// The instructions; `None` for plain nodes.
+    /// The instructions; `None` without codes.
     pub isa: Option<Isa>,
-    /// Bytes of a coded row; 0 for plain nodes.
+    /// Bytes of a coded row; 0 without codes.
     pub lanes: usize,
-    /// Nanoseconds when it was packed, one row.
-    pub one_ns: f64,
-    /// Nanoseconds per row when it was packed, 64 rows.
-    pub block_row_ns: f64,
-    /// Why it is plain nodes.
-    pub why_plain: Option<&'static str>,
+    /// Bytes of all that is packed, [`Forest`] left out, per split.
+    pub bytes_per_split: f64,
+    /// What was measured when the forest was packed.
+    pub measured: Vec<Measured>,
+    /// Why rows are not coded.
+    pub without_codes: Option<&'static str>,
+}
+
+/// A layout's cost on rows made of the forest's own thresholds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    pub layout: &'static str,
+    /// Nanoseconds for one row; `None` where it does not serve one row.
+    pub one_ns: Option<f64>,
+    /// Nanoseconds per row of a block of 64; `None` where it does not serve blocks.
+    pub block_row_ns: Option<f64>,
 }
 
 /// Where raw scores go: `[n, outputs]`, rows `stride` values apart.
@@ -88,6 +101,10 @@ impl Kernel {
     /// The same with no more than the instructions of `isa`, and with one kind of layout wherever
     /// it serves.
     pub fn with(forest: Forest, isa: Isa, only: Option<Kind>) -> Option<Kernel> {
+        if !forest.linear.weights.is_empty() {
+            let form = Form::Linear;
+            return Some(Kernel { forest, form });
+        }
         let packed = match (forest.combine, forest.arithmetic) {
             _ if !forest.linear.is_empty() => Err("linear parts"),
             (Combine::Min | Combine::Max, _) => Err("smallest or largest instead of sum"),
@@ -108,20 +125,16 @@ impl Kernel {
 
     /// How it evaluates.
     pub fn layouts(&self) -> Layouts {
-        match &self.form {
+        let splits: usize = self.forest.trees.iter().map(|tree| tree.splits.len()).sum();
+        let bytes = self.memory_bytes() - self.forest.memory_bytes();
+        let mut layouts = match &self.form {
             Form::F32(packed) => packed.layouts(),
             Form::F64(packed) => packed.layouts(),
-            Form::Plain(_, why) => Layouts {
-                one: "plain nodes",
-                block: "plain nodes",
-                block_from: usize::MAX,
-                isa: None,
-                lanes: 0,
-                one_ns: 0.0,
-                block_row_ns: 0.0,
-                why_plain: Some(why),
-            },
-        }
+            Form::Plain(_, why) => Layouts::without_codes("plain nodes", why),
+            Form::Linear => Layouts::without_codes("weights", "a linear booster"),
+        };
+        layouts.bytes_per_split = bytes as f64 / splits.max(1) as f64;
+        layouts
     }
 
     /// Writes the raw scores of rows `[n, features]`, NaN = missing, of the forest's arithmetic.
@@ -133,6 +146,7 @@ impl Kernel {
                 packed.raw_scores(&rows, scores);
             }
             Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
+            Form::Linear => self.linear_scores(rows, scores),
         }
     }
 
@@ -146,6 +160,7 @@ impl Kernel {
                 packed.raw_scores(&rows, scores);
             }
             Form::Plain(plain, _) => plain.raw_scores(&self.forest, rows, scores),
+            Form::Linear => self.linear_scores(rows, scores),
         }
     }
 
@@ -155,8 +170,41 @@ impl Kernel {
             Form::F32(packed) => packed.memory_bytes(),
             Form::F64(packed) => packed.memory_bytes(),
             Form::Plain(plain, _) => plain.memory_bytes(),
+            Form::Linear => 0,
         };
         self.forest.memory_bytes() + form
+    }
+
+    fn linear_scores<T: Copy + Into<f64>>(&self, rows: &[T], scores: &mut Scores) {
+        let Forest {
+            linear,
+            base,
+            outputs,
+            ..
+        } = &self.forest;
+        for (index, row) in rows.chunks_exact(self.forest.features).enumerate() {
+            linear_scores(
+                &linear.weights,
+                base,
+                row,
+                &mut scores.row(index)[..*outputs],
+            );
+        }
+    }
+}
+
+impl Layouts {
+    fn without_codes(name: &'static str, why: &'static str) -> Layouts {
+        Layouts {
+            one: name,
+            block: name,
+            block_from: usize::MAX,
+            isa: None,
+            lanes: 0,
+            bytes_per_split: 0.0,
+            measured: Vec::new(),
+            without_codes: Some(why),
+        }
     }
 }
 
@@ -184,13 +232,24 @@ impl<'a> Scores<'a> {
 
 impl fmt::Display for Layouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(isa), None) = (self.isa, self.why_plain) else {
-            return write!(f, "{} ({})", self.one, self.why_plain.unwrap_or_default());
-        };
+        if let Some(why) = self.without_codes {
+            return write!(f, "{} ({why})", self.one);
+        }
+        match self.block_from {
+            usize::MAX => write!(f, "{}, row by row", self.one)?,
+            from => write!(
+                f,
+                "{} for one row, {} from {from} rows on",
+                self.one, self.block
+            )?,
+        }
+        if let Some(isa) = self.isa {
+            write!(f, "; {isa}")?;
+        }
         write!(
             f,
-            "{} for one row, {} from {} rows on, {isa}, {} lanes",
-            self.one, self.block, self.block_from, self.lanes
+            "; {} bytes a coded row, {:.1} bytes a split",
+            self.lanes, self.bytes_per_split
         )
     }
 }

@@ -14,7 +14,7 @@ pub mod onnx;
 pub mod reference;
 pub mod xgboost;
 
-pub use linear::Linear;
+pub use linear::{Linear, LinearLeaves};
 pub use link::Link;
 
 /// A tree ensemble: what every tree says about a row, added up per output, then linked.

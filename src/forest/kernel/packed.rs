@@ -14,9 +14,10 @@ use super::machine::{Loops, Machine};
 use super::packing::{Kind, Layout, Order, Packing};
 use super::real::Real;
 use super::scratch::Scratch;
-use super::sums::{Blocks, One, Several, Wide, WideRows};
+use super::sums::{Blocks, One, Several, Wide, WideRows, WithLinear};
 use super::walk::Walk;
-use super::{Layouts, Scores};
+use super::{Layouts, Measured, Scores};
+use crate::forest::linear::LinearLeaves;
 use crate::forest::{Base, Combine, Forest};
 
 /// A packed forest.
@@ -32,11 +33,12 @@ pub struct Packed<T> {
     outputs: usize,
     leaf_width: usize,
     output_of: Vec<u32>,
+    /// One per tree where trees have linear leaves; else empty.
+    linear: Vec<LinearLeaves>,
     /// What each output's sum starts from.
     start: Vec<T>,
     end: End<T>,
-    /// Nanoseconds per row when it was packed: one row, and a block.
-    cost: [f64; 2],
+    measured: Vec<Measured>,
 }
 
 /// What follows the sums.
@@ -89,6 +91,7 @@ impl<T: Real> Packed<T> {
             isa: isa.min(Isa::detect()),
             outputs: forest.outputs,
             leaf_width,
+            linear: forest.linear.leaves.clone(),
             output_of: forest.trees.iter().map(|tree| tree.output as u32).collect(),
             start: super::start(forest).into_iter().map(T::of).collect(),
             end: End {
@@ -101,7 +104,7 @@ impl<T: Real> Packed<T> {
                     Base::First => None,
                 },
             },
-            cost: [0.0; 2],
+            measured: Vec::new(),
         };
         packed.choose(forest, &coded, &sample, only);
         Ok(packed)
@@ -119,28 +122,34 @@ impl<T: Real> Packed<T> {
             let one = self.serves_one_row(kind).then(|| pack(kind, Order::ByLeaf));
             let one = one.flatten();
             let block = match &one {
-                _ if !kind.serves_blocks() => None,
+                // Linear leaves need the row, so they are served row by row.
+                _ if !kind.serves_blocks() || !self.linear.is_empty() => None,
                 Some(one) if self.leaf_width == 1 => Some(one.clone()),
                 _ => pack(kind, Order::ByColumn),
             };
             ones.extend(one);
             blocks.extend(block);
         }
+        let row_by_row = !self.linear.is_empty();
         if only.is_some() {
             // The walk is there only where the kind does not serve.
             self.one = ones.pop().unwrap_or(self.one.clone());
             self.block = blocks.pop().unwrap_or(self.block.clone());
-            self.block_from = 2;
+            self.block_from = if row_by_row { usize::MAX } else { 2 };
             return;
         }
         let one_ns = self.fastest(ones, sample, Way::Single);
+        if row_by_row {
+            self.block_from = usize::MAX;
+            self.block = self.one.clone();
+            return;
+        }
         let block_ns = self.fastest(blocks, sample, Way::Block);
         // A block costs the same for any number of rows, except for walks.
         self.block_from = match self.block.kind() {
             Kind::Walk => 2,
             _ => ((block_ns * ROWS as f64 / one_ns).ceil() as usize).clamp(2, ROWS + 1),
         };
-        self.cost = [one_ns, block_ns];
     }
 
     /// Measures each candidate several times in turn, takes the best, and returns its time.
@@ -152,6 +161,9 @@ impl<T: Real> Packed<T> {
                 *best = best.min(self.measure(sample, way));
             }
         }
+        for (candidate, ns) in candidates.iter().zip(&best) {
+            self.note(candidate.kind().name(), way, *ns);
+        }
         let mut winner = 0;
         for (index, ns) in best.iter().enumerate() {
             if *ns < best[winner] {
@@ -160,6 +172,24 @@ impl<T: Real> Packed<T> {
         }
         *self.packing(way) = candidates[winner].clone();
         best[winner]
+    }
+
+    /// Keeps what was measured.
+    fn note(&mut self, layout: &'static str, way: Way, ns: f64) {
+        let known = self.measured.iter().position(|one| one.layout == layout);
+        let index = known.unwrap_or(self.measured.len());
+        if known.is_none() {
+            self.measured.push(Measured {
+                layout,
+                one_ns: None,
+                block_row_ns: None,
+            });
+        }
+        let measured = &mut self.measured[index];
+        match way {
+            Way::Single => measured.one_ns = Some(ns),
+            Way::Block => measured.block_row_ns = Some(ns),
+        }
     }
 
     fn packing(&mut self, way: Way) -> &mut Arc<Packing<T>> {
@@ -185,9 +215,9 @@ impl<T: Real> Packed<T> {
             block_from: self.block_from,
             isa: Some(self.isa),
             lanes: self.coder.lanes(),
-            one_ns: self.cost[0],
-            block_row_ns: self.cost[1],
-            why_plain: None,
+            bytes_per_split: 0.0,
+            measured: self.measured.clone(),
+            without_codes: None,
         }
     }
 
@@ -211,7 +241,7 @@ impl<T: Real> Packed<T> {
             scratch.fit(self.coder.lanes() + 1, self.outputs);
             let mut rest = rows;
             let mut done = 0;
-            while rest.len() >= self.block_from * features {
+            while rest.len() >= self.block_from.saturating_mul(features) {
                 let (block, after) = rest.split_at(rest.len().min(ROWS * features));
                 self.run(block, scratch, &mut scores.skip(done), Way::Block);
                 rest = after;
@@ -302,7 +332,7 @@ impl<T: Real> Packed<T> {
             unsafe {
                 self.coder.code::<M>(row, codes, 1);
                 *codes.add(self.coder.lanes()) = 0;
-                if self.outputs == 1 && self.leaf_width == 1 {
+                if self.outputs == 1 && self.leaf_width == 1 && self.linear.is_empty() {
                     let sum = self.start[0];
                     let mut sum = One { sum, leaves };
                     M::one(&self.one, codes, &mut sum);
@@ -315,7 +345,17 @@ impl<T: Real> Packed<T> {
             let output_of = &self.output_of;
             // SAFETY: as above; the packing's leaves have this width.
             unsafe {
-                if self.leaf_width == 1 {
+                if !self.linear.is_empty() {
+                    let mut sum = WithLinear {
+                        sums,
+                        leaves,
+                        output_of,
+                        own: &self.one.own,
+                        linear: &self.linear,
+                        row,
+                    };
+                    M::one(&self.one, codes, &mut sum);
+                } else if self.leaf_width == 1 {
                     let mut sum = Several {
                         sums,
                         leaves,

@@ -17,6 +17,8 @@ pub struct Packing<T> {
     pub layout: Layout,
     /// In the packing's [`Order`], and padding.
     pub leaves: Vec<T>,
+    /// The tree's own number of each leaf, where trees have linear leaves; else empty.
+    pub own: Vec<u32>,
     /// Bytes of a coded row, with the one that is always 0.
     pub lanes: usize,
 }
@@ -82,41 +84,46 @@ impl<T: Real> Packing<T> {
     /// Lays the forest out. `None` when the layout does not fit it, or leaves differ in width.
     pub fn new(kind: Kind, forest: &Forest, coded: &Coded<T>, order: Order) -> Option<Packing<T>> {
         let (trees, zero) = (&coded.trees, coded.lanes);
-        let (layout, leaves) = match kind {
+        let (layout, own, leaves) = match kind {
             Kind::Oblivious => {
                 let (layout, leaves) = Oblivious::new(trees, zero)?;
                 let per_tree = layout.leaves_per_tree();
                 let values = values(forest, order, leaves.chunks_exact(per_tree));
-                (Layout::Oblivious(layout), values)
+                (Layout::Oblivious(layout), leaves, values)
             }
             Kind::Heap => {
                 let (layout, leaves) = Heap::new(trees, coded.lanes)?;
                 let per_tree = layout.leaves_per_tree();
                 let values = values(forest, order, leaves.chunks_exact(per_tree));
-                (Layout::Heap(layout), values)
+                (Layout::Heap(layout), leaves, values)
             }
             #[cfg(target_arch = "x86_64")]
             Kind::LeafSets => {
                 let (layout, leaves) = LeafSets::new(trees, coded.lanes)?;
                 let values = values(forest, order, split(&leaves, layout.leaf_starts()));
-                (Layout::LeafSets(layout), values)
+                (Layout::LeafSets(layout), leaves, values)
             }
             #[cfg(not(target_arch = "x86_64"))]
             Kind::LeafSets => return None,
             Kind::Lines => {
                 let (layout, leaves) = Lines::new(trees)?;
                 let values = values(forest, order, split(&leaves, layout.leaf_starts()));
-                (Layout::Lines(layout), values)
+                (Layout::Lines(layout), leaves, values)
             }
             Kind::Walk => {
                 let (layout, leaves) = Walk::new(trees, zero)?;
                 let values = values(forest, order, split(&leaves, layout.leaf_starts()));
-                (Layout::Walk(layout), values)
+                (Layout::Walk(layout), leaves, values)
             }
         };
         Some(Packing {
             layout,
             leaves,
+            own: if forest.linear.leaves.is_empty() {
+                Vec::new()
+            } else {
+                own
+            },
             lanes: coded.lanes + 1,
         })
     }
@@ -143,7 +150,7 @@ impl<T: Real> Packing<T> {
             Layout::Lines(layout) => layout.memory_bytes(),
             Layout::Walk(layout) => layout.memory_bytes(),
         };
-        layout + size_of_val(self.leaves.as_slice())
+        layout + size_of_val(self.leaves.as_slice()) + size_of_val(self.own.as_slice())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Scores;
 use super::real::Real;
-use crate::forest::linear::linear_scores;
 use crate::forest::{Arithmetic, Base, Child, Combine, Forest, Missing, Test, Tree, reference};
 
 /// A forest's nodes. The methods take the forest that it was made of.
@@ -36,7 +35,7 @@ struct Root {
     root: u32,
     leaf_width: u32,
     output: u32,
-    /// Where its leaves start in the list of all.
+    /// Where its leaves begin.
     first_leaf: u32,
 }
 
@@ -77,10 +76,6 @@ impl Plain {
     pub fn raw_scores<T: Real>(&self, forest: &Forest, rows: &[T], scores: &mut Scores) {
         for (index, row) in rows.chunks_exact(forest.features).enumerate() {
             let scores = &mut scores.row(index)[..forest.outputs];
-            if !forest.linear.weights.is_empty() {
-                linear_scores(&forest.linear.weights, &forest.base, row, scores);
-                continue;
-            }
             match (forest.arithmetic, forest.combine) {
                 (Arithmetic::F32, Combine::Sum | Combine::Average(_)) => {
                     self.sum(forest, row, scores, |sum| f64::from(sum as f32));
@@ -114,12 +109,14 @@ impl Plain {
         for (index, tree) in self.trees.iter().enumerate() {
             let leaf = self.leaf(forest, tree.root, row);
             let values = &self.leaves[leaf..leaf + tree.leaf_width as usize];
-            let linear = forest.linear.of_tree(index);
+            if let Some(linear) = forest.linear.of_tree(index) {
+                // Such a tree has one value per leaf.
+                let own = leaf - tree.first_leaf as usize;
+                let score = &mut scores[tree.output as usize];
+                *score = round(*score + linear.value(own, values[0], row));
+                continue;
+            }
             for (score, value) in scores[tree.output as usize..].iter_mut().zip(values) {
-                // A tree with linear leaves has one value per leaf.
-                let value = linear.map_or(*value, |linear| {
-                    linear.value(leaf - tree.first_leaf as usize, *value, row)
-                });
                 *score = round(*score + value);
             }
         }

@@ -3,6 +3,7 @@
 use super::lines::{Line, ROWS};
 use super::machine::Machine;
 use super::real::Real;
+use crate::forest::linear::LinearLeaves;
 
 /// The sums of one row.
 pub trait Sum {
@@ -64,6 +65,32 @@ impl<T: Real> Sum for Wide<'_, T> {
         for (sum, value) in self.sums[output..].iter_mut().zip(values) {
             *sum = sum.plus(*value);
         }
+    }
+}
+
+/// Linear models in leaves, one value per leaf; any number of outputs.
+pub struct WithLinear<'a, T> {
+    pub sums: &'a mut [T],
+    pub leaves: &'a [T],
+    pub output_of: &'a [u32],
+    /// The tree's own number of each of the layout's leaves.
+    pub own: &'a [u32],
+    pub linear: &'a [LinearLeaves],
+    pub row: &'a [T],
+}
+
+impl<T: Real> Sum for WithLinear<'_, T> {
+    #[inline(always)]
+    unsafe fn add(&mut self, tree: usize, leaf: usize) {
+        let plain = self.leaves[leaf];
+        let linear = &self.linear[tree];
+        let value = if linear.constants.is_empty() {
+            plain
+        } else {
+            T::of(linear.value(self.own[leaf] as usize, plain.into(), self.row))
+        };
+        let sum = &mut self.sums[self.output_of[tree] as usize];
+        *sum = sum.plus(value);
     }
 }
 

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::forest::{
-    CategoryRule, CategorySet, Child, Linear, Link, Missing, Split, Test, Tree, reference,
+    CategoryRule, CategorySet, Child, Linear, LinearLeaves, Link, Missing, Split, Test, Tree,
+    reference,
 };
 
 const FEATURES: usize = 4;
@@ -411,6 +412,69 @@ fn every_kernel_gives_the_references_bits_on_grown_trees() {
         let here = kind != Kind::LeafSets || Isa::detect() == Isa::Avx512;
         assert_eq!(done.contains(kind.name()), here, "{}", kind.name());
     }
+}
+
+#[test]
+fn linear_leaves_give_the_references_bits() {
+    let mut random = Random(0xACE1_2468_0000_1234);
+    for shape in [Shape::Level(63), Shape::Leaf(40), Shape::Leaf(300)] {
+        let style = Style {
+            shape,
+            features: 5,
+            coarse: true,
+            missing: None,
+            categories: false,
+            width: 1,
+            arithmetic: Arithmetic::F64,
+        };
+        let mut forest = grown(style, &mut random);
+        forest.linear.leaves = (forest.trees.iter())
+            .map(|tree| linear_leaves(tree.leaves.len(), &mut random))
+            .collect();
+        let rows = grown_rows(&forest, true, 130, &mut random);
+        check(&forest, &rows);
+    }
+}
+
+/// Up to two terms per leaf; one tree in four has none.
+fn linear_leaves(leaves: usize, random: &mut Random) -> LinearLeaves {
+    let mut linear = LinearLeaves::default();
+    if random.below(4) == 0 {
+        return linear;
+    }
+    linear.starts.push(0);
+    for _ in 0..leaves {
+        linear.constants.push(random.value(false));
+        for _ in 0..random.below(3) {
+            linear.features.push(random.below(5) as u32);
+            linear.coefficients.push(random.value(false));
+        }
+        linear.starts.push(linear.features.len() as u32);
+    }
+    linear
+}
+
+#[test]
+fn a_linear_booster_gives_the_references_bits() {
+    let mut random = Random(99);
+    let style = Style {
+        shape: Shape::Level(0),
+        features: 3,
+        coarse: true,
+        missing: None,
+        categories: false,
+        width: 1,
+        arithmetic: Arithmetic::F32,
+    };
+    let mut forest = grown(style, &mut random);
+    forest.trees.clear();
+    forest.base_order = Base::First;
+    forest.combine = Combine::Sum;
+    forest.linear.weights = (0..3 * forest.outputs)
+        .map(|_| random.value(false))
+        .collect();
+    let rows = grown_rows(&forest, false, 130, &mut random);
+    check(&forest, &rows);
 }
 
 #[test]
