@@ -129,9 +129,7 @@ impl<'a> Nodes<'a> {
         for run in self.trees.chunk_by(|a, b| a == b) {
             let tree = run[0];
             if !seen.insert(tree) {
-                return Err(ParseError::Unsupported(format!(
-                    "tree {tree}: its nodes are not listed together"
-                )));
+                return Err(scattered(tree));
             }
             let (splits, leaves) = self.walk(start..start + run.len(), &index, &of_node)?;
             read.push(splits, &leaves, weights)?;
@@ -197,6 +195,9 @@ impl<'a> Nodes<'a> {
                 for truth in [false, true] {
                     let parent = Some(Parent { split, truth });
                     let node = self.child(node, truth, index)?;
+                    if !run.contains(&node) {
+                        return Err(scattered(self.trees[node]));
+                    }
                     steps.push(Step::Enter { node, parent });
                 }
                 Child::Split(narrow(split)?)
@@ -409,6 +410,10 @@ fn attach(splits: &mut [Split], parent: Option<Parent>, child: Child) {
         Some(Parent { split, .. }) => splits[split].right = child,
         None => {}
     }
+}
+
+fn scattered(tree: i64) -> ParseError {
+    ParseError::Unsupported(format!("tree {tree}: its nodes are not listed together"))
 }
 
 fn mode_of(name: &[u8]) -> Result<Mode, ParseError> {
