@@ -174,6 +174,9 @@ impl<'a> Nodes<'a> {
                 }
                 Step::Enter { node, parent } => (node, parent),
             };
+            if !run.contains(&node) {
+                return Err(scattered(self.trees[node]));
+            }
             if open[node - start] {
                 return Err(malformed(format!("{}: a cycle", self.place(node))));
             }
@@ -195,9 +198,6 @@ impl<'a> Nodes<'a> {
                 for truth in [false, true] {
                     let parent = Some(Parent { split, truth });
                     let node = self.child(node, truth, index)?;
-                    if !run.contains(&node) {
-                        return Err(scattered(self.trees[node]));
-                    }
                     steps.push(Step::Enter { node, parent });
                 }
                 Child::Split(narrow(split)?)
