@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes every parser (or the targets named) for SECONDS each, from the committed corpus and the
-# golden models. What crashed lies in fuzz/artifacts. Usage: SECONDS=60 scripts/fuzz.sh [TARGET ...]
+# Fuzzes every parser (or the targets named) for SECONDS_EACH seconds, from the committed corpus and
+# the golden models. What crashed lies in fuzz/artifacts.
+# Usage: SECONDS_EACH=60 scripts/fuzz.sh [TARGET ...]
 set -euo pipefail
-# Bash counts up its own SECONDS from what it was given.
 seconds=${SECONDS_EACH:-60}
 cd "$(dirname "$0")/.."
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
