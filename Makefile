@@ -7,10 +7,10 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 
-.PHONY: help run build native test lint unit differential fuzz clients deny audit models golden clean
+.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels models golden clean
 
 help: ## This list.
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: native build ## Build, and serve the sample models on 8080 (HTTP), 8081 (gRPC), 8082 (admin).
 	exec target/release/hedgerow serve models --config models/hedgerow.toml $(ADDRESSES)
@@ -48,6 +48,9 @@ deny: ## Licences, bans and sources of all dependencies.
 
 audit: ## Known vulnerabilities; needs the advisory database from the network.
 	cargo deny check advisories
+
+bench-kernels: ## Time every kernel on every instruction set of this machine (criterion).
+	cargo bench --bench kernels
 
 models: ## Train the sample models again.
 	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt

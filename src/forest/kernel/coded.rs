@@ -7,10 +7,10 @@
 //! lanes, each for a window of 255. A category set has a lane of its own, 0 for left and 1 for right.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::real::Real;
-use crate::forest::{CategoryRule, Child, Forest, Missing, Split, Test, Tree};
+use crate::forest::{CategoryRule, CategorySet, Child, Forest, Missing, Split, Test, Tree};
 
 /// A forest whose splits compare codes.
 #[derive(Debug)]
@@ -98,11 +98,14 @@ impl<T: Real> Coded<T> {
             lanes: 0,
         };
         let mut splits = Vec::with_capacity(forest.trees.len());
+        let first_same = first_same_set(&forest.sets);
         for tree in &forest.trees {
             if !is_a_tree(tree) {
                 return Err("nodes without a parent, or with several");
             }
-            let normal: Option<Vec<Normal<T>>> = tree.splits.iter().map(normalise).collect();
+            let normal: Option<Vec<Normal<T>>> = (tree.splits.iter())
+                .map(|split| normalise(split, &first_same))
+                .collect();
             splits.push(normal.ok_or("splits on equality, or on zero as a missing category")?);
         }
         coded.number_lanes(forest.features, &splits)?;
@@ -326,7 +329,7 @@ impl<T> Normal<T> {
 /// `None` for what codes cannot say: equality, and zero as a missing category.
 ///
 /// `x <= t` is `x < next_up(t)`; `>` and `>=` swap the children. A comparison with NaN never holds.
-fn normalise<T: Real>(split: &Split) -> Option<Normal<T>> {
+fn normalise<T: Real>(split: &Split, first_same: &[u32]) -> Option<Normal<T>> {
     let never = T::of(f64::NAN);
     let always = T::of(f64::NEG_INFINITY);
     // Above infinity there is nothing, and zeros compare equal whatever their sign.
@@ -350,7 +353,7 @@ fn normalise<T: Real>(split: &Split) -> Option<Normal<T>> {
         Test::In(set) => {
             return Some(Normal {
                 feature: split.feature,
-                condition: Condition::NotIn(set),
+                condition: Condition::NotIn(*first_same.get(set as usize)?),
                 missing: split.missing,
                 left: split.left,
                 right: split.right,
@@ -375,6 +378,20 @@ fn normalise<T: Real>(split: &Split) -> Option<Normal<T>> {
         };
     }
     Some(normal)
+}
+
+/// For each category set, the first one that is equal to it: splits with equal sets share a lane.
+fn first_same_set(sets: &[CategorySet]) -> Vec<u32> {
+    let mut first = HashMap::new();
+    sets.iter()
+        .zip(0..)
+        .map(|(set, index)| {
+            let rule_is_lightgbms = set.rule == CategoryRule::Truncate;
+            *first
+                .entry((set.words.as_slice(), rule_is_lightgbms))
+                .or_insert(index)
+        })
+        .collect()
 }
 
 /// Ascending; NaN is the largest, and zeros are equal.

@@ -81,38 +81,56 @@ impl Kind {
 }
 
 impl<T: Real> Packing<T> {
-    /// Lays the forest out. `None` when the layout does not fit it, or leaves differ in width.
-    pub fn new(kind: Kind, forest: &Forest, coded: &Coded<T>, order: Order) -> Option<Packing<T>> {
+    /// Lays the forest out with the first `columns` values of each leaf. `None` when the layout does
+    /// not fit the forest.
+    pub fn new(
+        kind: Kind,
+        forest: &Forest,
+        coded: &Coded<T>,
+        (order, columns): (Order, usize),
+    ) -> Option<Packing<T>> {
         let (trees, zero) = (&coded.trees, coded.lanes);
         let (layout, own, leaves) = match kind {
             Kind::Oblivious => {
                 let (layout, leaves) = Oblivious::new(trees, zero)?;
                 let per_tree = layout.leaves_per_tree();
-                let values = values(forest, order, leaves.chunks_exact(per_tree));
+                let values = values(forest, (order, columns), leaves.chunks_exact(per_tree));
                 (Layout::Oblivious(layout), leaves, values)
             }
             Kind::Heap => {
                 let (layout, leaves) = Heap::new(trees, coded.lanes)?;
                 let per_tree = layout.leaves_per_tree();
-                let values = values(forest, order, leaves.chunks_exact(per_tree));
+                let values = values(forest, (order, columns), leaves.chunks_exact(per_tree));
                 (Layout::Heap(layout), leaves, values)
             }
             #[cfg(target_arch = "x86_64")]
             Kind::LeafSets => {
                 let (layout, leaves) = LeafSets::new(trees, coded.lanes)?;
-                let values = values(forest, order, split(&leaves, layout.leaf_starts()));
+                let values = values(
+                    forest,
+                    (order, columns),
+                    split(&leaves, layout.leaf_starts()),
+                );
                 (Layout::LeafSets(layout), leaves, values)
             }
             #[cfg(not(target_arch = "x86_64"))]
             Kind::LeafSets => return None,
             Kind::Lines => {
                 let (layout, leaves) = Lines::new(trees)?;
-                let values = values(forest, order, split(&leaves, layout.leaf_starts()));
+                let values = values(
+                    forest,
+                    (order, columns),
+                    split(&leaves, layout.leaf_starts()),
+                );
                 (Layout::Lines(layout), leaves, values)
             }
             Kind::Walk => {
                 let (layout, leaves) = Walk::new(trees, zero)?;
-                let values = values(forest, order, split(&leaves, layout.leaf_starts()));
+                let values = values(
+                    forest,
+                    (order, columns),
+                    split(&leaves, layout.leaf_starts()),
+                );
                 (Layout::Walk(layout), leaves, values)
             }
         };
@@ -154,10 +172,10 @@ impl<T: Real> Packing<T> {
     }
 }
 
-/// The values of leaves: one slice per tree with the tree's own leaf for each of the layout's.
+/// The first `columns` values of leaves: one slice per tree with the tree's own leaf for each of the layout's.
 fn values<'a, T: Real>(
     forest: &Forest,
-    order: Order,
+    (order, columns): (Order, usize),
     leaves: impl Iterator<Item = &'a [u32]>,
 ) -> Vec<T> {
     let mut values = Vec::new();
@@ -167,11 +185,11 @@ fn values<'a, T: Real>(
         match order {
             Order::ByLeaf => {
                 for leaf in leaves {
-                    values.extend((0..tree.leaf_width).map(|column| value(leaf, column)));
+                    values.extend((0..columns).map(|column| value(leaf, column)));
                 }
             }
             Order::ByColumn => {
-                for column in 0..tree.leaf_width {
+                for column in 0..columns {
                     values.extend(leaves.iter().map(|leaf| value(leaf, column)));
                 }
             }

@@ -16,6 +16,7 @@ pub trait Real: Copy + PartialOrd + Into<f64> + Default + Send + Sync + fmt::Deb
     fn next_up(self) -> Self;
     fn plus(self, other: Self) -> Self;
     fn divided_by(self, other: Self) -> Self;
+    fn negated(self) -> Self;
     /// Calls `work` with this thread's working memory.
     fn with_scratch<R>(work: impl FnOnce(&mut Scratch<Self>) -> R) -> R;
 
@@ -65,6 +66,11 @@ impl Real for f32 {
     #[inline(always)]
     fn divided_by(self, other: f32) -> f32 {
         self / other
+    }
+
+    #[inline(always)]
+    fn negated(self) -> f32 {
+        -self
     }
 
     #[inline(always)]
@@ -146,6 +152,11 @@ impl Real for f64 {
     #[inline(always)]
     fn divided_by(self, other: f64) -> f64 {
         self / other
+    }
+
+    #[inline(always)]
+    fn negated(self) -> f64 {
+        -self
     }
 
     #[inline(always)]

@@ -455,6 +455,37 @@ fn linear_leaves(leaves: usize, random: &mut Random) -> LinearLeaves {
 }
 
 #[test]
+fn mirrored_leaves_give_the_references_bits() {
+    let mut random = Random(0x1357_9BDF_0246_8ACE);
+    for round in 0..8 {
+        let style = Style {
+            shape: Shape::Oblivious(4),
+            features: 3,
+            coarse: true,
+            missing: Some(Missing::NanLeft),
+            categories: false,
+            width: 2,
+            arithmetic: Arithmetic::F32,
+        };
+        let mut forest = grown(style, &mut random);
+        forest.outputs = 2;
+        forest.base = vec![0.0, random.pick(&[0.0, -0.0, 1.5])];
+        forest.base_order = Base::Last;
+        // Few values, so that sums cancel, and zeros of both signs.
+        for tree in &mut forest.trees {
+            tree.output = 0;
+            for pair in tree.leaves.chunks_exact_mut(2) {
+                let value = random.pick(&[0.0, -0.0, 0.1, -0.1, 0.3_f32]);
+                let value = if round == 0 { 0.0 } else { f64::from(value) };
+                pair.copy_from_slice(&[value, -value]);
+            }
+        }
+        let rows = grown_rows(&forest, true, 130, &mut random);
+        check(&forest, &rows);
+    }
+}
+
+#[test]
 fn a_linear_booster_gives_the_references_bits() {
     let mut random = Random(99);
     let style = Style {
