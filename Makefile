@@ -4,8 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 ADDRESSES ?=
 SEEDS ?= 0:600
+SECONDS ?= 60
+TARGETS ?=
 
-.PHONY: help run build native test lint unit differential clients deny audit bench-kernels bench-engines models golden clean
+.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-engines models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +36,9 @@ unit: ## Unit and integration tests only.
 
 differential: ## Hundreds of random models of the original libraries, bit for bit (SEEDS=first:end).
 	@scripts/differential.sh $(SEEDS)
+
+fuzz: ## Fuzz every parser for SECONDS each (TARGETS="onnx ..." for some).
+	@SECONDS_EACH=$(SECONDS) scripts/fuzz.sh $(TARGETS)
 
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients

@@ -32,7 +32,7 @@ if wants rust; then
     step "unit and integration tests" cargo test --features lightgbm
 fi
 if wants differential; then
-    step "random models of the original libraries" scripts/differential.sh 0:30 --features lightgbm
+    step "random models of the original libraries" scripts/differential.sh 0:36 --features lightgbm
 fi
 if wants clients; then
     step "build" cargo build --features lightgbm --bin hedgerow

@@ -15,7 +15,7 @@ use super::{
     Arithmetic, Base, Child, Combine, Feature, FeatureKind, Forest, Linear, Link, Missing,
     ParseError, Parsed, Split, Test, Tree,
 };
-use model::{Branch, FloatFeature, Model, NanTreatment, Oblivious};
+use model::{Branch, FloatFeature, Model, NanTreatment, Node, Oblivious};
 
 /// CatBoost's own limit. A tree of this depth has 65,536 leaves in the file.
 const DEPTH_MAX: usize = 16;
@@ -199,10 +199,10 @@ fn branching(root: &Branch, features: &[FloatFeature], outputs: usize) -> Result
     // A node, and the split and the side that it hangs from.
     let mut open = vec![(root, None)];
     while let Some((node, parent)) = open.pop() {
-        let child = match node {
-            Branch::Leaf { value } => {
+        let child = match node.node() {
+            None => return malformed("a node is neither a split nor a leaf"),
+            Some(Node::Leaf(values)) => {
                 let leaf = tree.leaves.len() / outputs.max(1);
-                let values = value.values();
                 if values.len() != outputs {
                     return malformed(format!(
                         "a leaf has {} values, expected {outputs}",
@@ -212,7 +212,7 @@ fn branching(root: &Branch, features: &[FloatFeature], outputs: usize) -> Result
                 tree.leaves.extend_from_slice(values);
                 Child::Leaf(leaf as u32)
             }
-            Branch::Split { split, left, right } => {
+            Some(Node::Split { split, left, right }) => {
                 let index = tree.splits.len();
                 tree.splits.push(split.split(features)?);
                 open.push((left, Some((index, false))));

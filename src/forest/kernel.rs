@@ -106,6 +106,7 @@ impl Kernel {
             return Some(Kernel { forest, form });
         }
         let packed = match (forest.combine, forest.arithmetic) {
+            _ if !forest.linear.is_empty() => Err("linear parts"),
             (Combine::Min | Combine::Max, _) => Err("smallest or largest instead of sum"),
             (_, Arithmetic::F32) => Packed::new(&forest, isa, only).map(Form::F32),
             (_, Arithmetic::F64) => Packed::new(&forest, isa, only).map(Form::F64),

@@ -268,7 +268,9 @@ impl Forest {
             return malformed("linear leaves need 64-bit arithmetic and one entry per tree");
         }
         for (index, (tree, linear)) in self.trees.iter().zip(leaves).enumerate() {
-            // A tree with linear leaves has one value per leaf.
+            if tree.leaf_width != 1 && !linear.constants.is_empty() {
+                return malformed(format!("tree {index}: linear leaves of several values"));
+            }
             let found = linear.check(tree.leaves.len(), self.features);
             if let Err(ParseError::Malformed(reason)) = found {
                 return malformed(format!("tree {index}: {reason}"));

@@ -63,18 +63,24 @@ pub struct Oblivious {
     pub splits: Vec<Condition>,
 }
 
-/// A node of a tree of another growing policy.
+/// A node of a tree of another growing policy: a split and two sides, or a value.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Branch {
+pub struct Branch {
+    split: Option<Condition>,
+    left: Option<Box<Branch>>,
+    right: Option<Box<Branch>>,
+    value: Option<LeafValue>,
+}
+
+/// What a [`Branch`] is.
+#[derive(Debug)]
+pub enum Node<'a> {
     Split {
-        split: Condition,
-        left: Box<Branch>,
-        right: Box<Branch>,
+        split: &'a Condition,
+        left: &'a Branch,
+        right: &'a Branch,
     },
-    Leaf {
-        value: LeafValue,
-    },
+    Leaf(&'a [f64]),
 }
 
 /// A leaf's values: a number, or a list of one per output.
@@ -119,11 +125,18 @@ struct Loss {
     r#type: String,
 }
 
-impl LeafValue {
-    pub fn values(&self) -> &[f64] {
-        match self {
-            LeafValue::One(value) => std::slice::from_ref(value),
-            LeafValue::Many(values) => values,
+impl Branch {
+    /// What the node is; `None` when it has too few or too many parts.
+    pub fn node(&self) -> Option<Node<'_>> {
+        match (&self.split, &self.left, &self.right, &self.value) {
+            (Some(split), Some(left), Some(right), None) => {
+                Some(Node::Split { split, left, right })
+            }
+            (None, None, None, Some(LeafValue::One(value))) => {
+                Some(Node::Leaf(std::slice::from_ref(value)))
+            }
+            (None, None, None, Some(LeafValue::Many(values))) => Some(Node::Leaf(values)),
+            _ => None,
         }
     }
 }

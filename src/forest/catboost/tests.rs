@@ -46,6 +46,12 @@ fn other_growing_policies_nest_their_nodes() {
     assert_eq!(raw([0.0, 9.0]), 1.25);
     assert_eq!(raw([1.0, 1.0]), 2.25);
     assert_eq!(raw([1.0, 9.0]), 3.25);
+    let torn = nested.replace("\"left\":{\"value\":1.0},", "");
+    let error = parse_json(model.replace("\"scale_and_bias\"", &torn).as_bytes()).unwrap_err();
+    assert!(
+        error.to_string().contains("neither a split nor a leaf"),
+        "{error}"
+    );
 }
 
 #[test]

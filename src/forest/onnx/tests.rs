@@ -368,6 +368,20 @@ fn what_a_forest_cannot_repeat_is_refused() {
         .retain(|given| given.name != "target_treeids");
     apart.attribute.push(ints("target_treeids", &[1, 0]));
     broken(apart, "nodes_truenodeids");
+    let around_another = regressor(vec![
+        ints("nodes_treeids", &[0, 0, 1, 0]),
+        ints("nodes_nodeids", &[0, 1, 0, 2]),
+        ints("nodes_featureids", &[0; 4]),
+        texts("nodes_modes", &["BRANCH_LEQ", "LEAF", "LEAF", "LEAF"]),
+        floats("nodes_values", &[1.0, 0.0, 0.0, 0.0]),
+        ints("nodes_truenodeids", &[1, 0, 0, 0]),
+        ints("nodes_falsenodeids", &[2, 0, 0, 0]),
+        ints("target_treeids", &[0, 1, 0]),
+        ints("target_nodeids", &[1, 0, 2]),
+        ints("target_ids", &[0; 3]),
+        floats("target_weights", &[1.0, 2.0, 3.0]),
+    ]);
+    refused(around_another, "not listed together");
     let shared = regressor(vec![ints("nodes_falsenodeids", &[1, 0, 0])]);
     refused(shared, "two nodes lead");
     refused(

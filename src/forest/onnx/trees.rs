@@ -129,9 +129,7 @@ impl<'a> Nodes<'a> {
         for run in self.trees.chunk_by(|a, b| a == b) {
             let tree = run[0];
             if !seen.insert(tree) {
-                return Err(ParseError::Unsupported(format!(
-                    "tree {tree}: its nodes are not listed together"
-                )));
+                return Err(scattered(tree));
             }
             let (splits, leaves) = self.walk(start..start + run.len(), &index, &of_node)?;
             read.push(splits, &leaves, weights)?;
@@ -176,6 +174,9 @@ impl<'a> Nodes<'a> {
                 }
                 Step::Enter { node, parent } => (node, parent),
             };
+            if !run.contains(&node) {
+                return Err(scattered(self.trees[node]));
+            }
             if open[node - start] {
                 return Err(malformed(format!("{}: a cycle", self.place(node))));
             }
@@ -410,6 +411,10 @@ fn attach(splits: &mut [Split], parent: Option<Parent>, child: Child) {
         Some(Parent { split, .. }) => splits[split].right = child,
         None => {}
     }
+}
+
+fn scattered(tree: i64) -> ParseError {
+    ParseError::Unsupported(format!("tree {tree}: its nodes are not listed together"))
 }
 
 fn mode_of(name: &[u8]) -> Result<Mode, ParseError> {

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Fuzzes every parser (or the targets named) for SECONDS_EACH seconds, from the committed corpus and
+# the golden models. What crashed lies in fuzz/artifacts.
+# Usage: SECONDS_EACH=60 scripts/fuzz.sh [TARGET ...]
+set -euo pipefail
+seconds=${SECONDS_EACH:-60}
+cd "$(dirname "$0")/.."
+command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+declare -A model=(
+    [xgboost_json]=model.json [xgboost_ubjson]=model.ubj [lightgbm_text]=model.txt
+    [onnx]=model.onnx [catboost_json]=catboost.json
+)
+targets=("$@")
+[ $# -gt 0 ] || targets=(xgboost_json xgboost_ubjson lightgbm_text onnx catboost_json)
+# Coverage feedback is an unstable compiler flag; the pinned stable compiler has it all the same.
+export RUSTC_BOOTSTRAP=1
+for target in "${targets[@]}"; do
+    # New finds go to an ignored folder; the committed corpus and the golden models are read.
+    found=fuzz/artifacts/corpus/$target
+    seeds=fuzz/artifacts/seeds/$target
+    mkdir -p "$found" "$seeds" "fuzz/corpus/$target"
+    for path in tests/golden/*/"${model[$target]}"; do
+        cp "$path" "$seeds/$(basename "$(dirname "$path")")"
+    done
+    # The address sanitizer would find little here and halves the speed; memory has a limit anyway.
+    cargo fuzz run --release --sanitizer none "$target" "$found" "fuzz/corpus/$target" "$seeds" -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 -print_final_stats=1
+done
