@@ -25,6 +25,8 @@ use crate::forest::Child;
 
 /// Positions of a tree, exits of its top six levels, and bytes of a vector.
 const POSITIONS: usize = 64;
+/// Trees whose exits are found together.
+const GROUP: usize = 8;
 /// Levels that the mask holds.
 const TOP: usize = 6;
 /// Lanes that a byte names, and that four vectors hold.
@@ -129,25 +131,37 @@ impl Heap {
     /// was made of the same codes; `sum` knows this layout's leaves.
     #[inline(always)]
     pub unsafe fn one<E: Exits, S: Sum>(&self, exits: &E, codes: *const u8, sum: &mut S) {
-        if self.tails.is_empty() {
-            for (index, tree) in self.trees.iter().enumerate() {
-                // SAFETY: an exit is below 64, and each tree has 64 leaves.
-                unsafe { sum.add(index, index * POSITIONS + exits.exit(tree)) }
-            }
-            return;
-        }
-        for (index, tree) in self.trees.iter().enumerate() {
-            // SAFETY: an exit is below 64, and each tree has 64 tails and 256 leaves; tails look at
-            // lanes that there are.
+        let (groups, rest) = self.trees.as_chunks::<GROUP>();
+        for (group, trees) in groups.iter().enumerate() {
+            // SAFETY: the caller's.
             unsafe {
-                let exit = exits.exit(tree);
-                let tail = self.tails.get_unchecked(index * POSITIONS + exit);
-                let right =
-                    |node: [u8; 2]| usize::from(*codes.add(usize::from(node[0])) >= node[1]);
-                let first = right(tail.nodes[0]);
-                let second = right(*tail.nodes.get_unchecked(1 + first));
-                sum.add(index, (index * POSITIONS + exit) * 4 + first * 2 + second);
+                for (tree, exit) in exits.exits(trees).into_iter().enumerate() {
+                    self.leave(group * GROUP + tree, exit as usize, codes, sum);
+                }
             }
+        }
+        for (tree, top) in rest.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { self.leave(groups.len() * GROUP + tree, exits.exit(top), codes, sum) }
+        }
+    }
+
+    /// Adds the leaf at or below an exit.
+    #[inline(always)]
+    unsafe fn leave<S: Sum>(&self, tree: usize, exit: usize, codes: *const u8, sum: &mut S) {
+        let exit = tree * POSITIONS + exit;
+        // SAFETY: an exit is below 64, and each tree has 64 leaves, or 64 tails and 256 leaves; tails
+        // look at lanes that there are.
+        unsafe {
+            if self.tails.is_empty() {
+                sum.add(tree, exit);
+                return;
+            }
+            let tail = self.tails.get_unchecked(exit);
+            let right = |node: [u8; 2]| usize::from(*codes.add(usize::from(node[0])) >= node[1]);
+            let first = right(tail.nodes[0]);
+            let second = right(*tail.nodes.get_unchecked(1 + first));
+            sum.add(tree, exit * 4 + first * 2 + second);
         }
     }
 
@@ -309,6 +323,16 @@ pub trait Exits {
     /// # Safety
     /// The processor has the implementation's instructions.
     unsafe fn exit(&self, tree: &TopLevels) -> usize;
+
+    /// The exits of eight trees.
+    ///
+    /// # Safety
+    /// As for [`Exits::exit`].
+    #[inline(always)]
+    unsafe fn exits(&self, trees: &[TopLevels; GROUP]) -> [u64; GROUP] {
+        // SAFETY: the caller's.
+        std::array::from_fn(|tree| unsafe { self.exit(&trees[tree]) } as u64)
+    }
 }
 
 /// Byte by byte; `codes` is valid for reads of all lanes.
@@ -484,4 +508,32 @@ impl<const REGISTERS: usize> Exits for Masks<REGISTERS> {
         }
         position as usize - POSITIONS
     }
+
+    /// The same walk for eight masks in one register, in three instructions a step.
+    #[inline(always)]
+    unsafe fn exits(&self, trees: &[TopLevels; GROUP]) -> [u64; GROUP] {
+        let mut exits = Eight([0; GROUP]);
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            for (tree, mask) in trees.iter().zip(&mut exits.0) {
+                *mask = self.goes_right(&tree.lanes, &tree.ids);
+            }
+            let masks = _mm512_load_si512(exits.0.as_ptr().cast());
+            let one = _mm512_set1_epi64(1);
+            let mut at = one;
+            for _ in 0..TOP {
+                // Doubled, with the bit that each stands on: a | (b & c).
+                let bits = _mm512_srlv_epi64(masks, at);
+                at = _mm512_ternarylogic_epi64::<0xF8>(_mm512_add_epi64(at, at), bits, one);
+            }
+            let at = _mm512_sub_epi64(at, _mm512_set1_epi64(POSITIONS as i64));
+            _mm512_store_si512(exits.0.as_mut_ptr().cast(), at);
+        }
+        exits.0
+    }
 }
+
+/// One register of 64-bit numbers.
+#[cfg(target_arch = "x86_64")]
+#[repr(align(64))]
+struct Eight([u64; GROUP]);

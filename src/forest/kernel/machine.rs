@@ -1,12 +1,18 @@
 //! What a kernel is compiled for: one [`Machine`] per instruction set.
 
 use super::bytes::{self, Bytes};
-use super::coder::GROUP;
-use super::heap::Steps;
+use super::coder::{Coder, GROUP};
+#[cfg(target_arch = "x86_64")]
+use super::heap::Masks;
+use super::heap::{Heap, Steps};
+#[cfg(target_arch = "x86_64")]
+use super::leaf_sets::LeafSets;
 use super::lines::{Line, ROWS};
+use super::oblivious::Oblivious;
 use super::packing::{Layout, Packing};
 use super::real::Real;
 use super::sums::Sum;
+use super::walk::Walk;
 
 /// The operations that differ between instruction sets.
 ///
@@ -18,6 +24,9 @@ pub trait Machine {
 
     /// How many of sixteen ascending values are at most `value`; `from` points at them.
     unsafe fn reached<T: Real>(from: *const T, value: T) -> usize;
+
+    /// [`Coder::code`], as a function of its own.
+    unsafe fn code<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize);
 
     /// Adds every tree's leaf for one coded row: `codes` is valid for reads of all lanes rounded up
     /// to 256, and `sum` knows the packing's leaves.
@@ -49,6 +58,12 @@ impl Machine for Loops {
     }
 
     #[inline(always)]
+    unsafe fn code<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize) {
+        // SAFETY: the caller's.
+        unsafe { coder.code::<Loops>(row, codes, stride) }
+    }
+
+    #[inline(always)]
     unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
         // SAFETY: the caller's.
         unsafe { one_by_steps(packing, codes, sum) }
@@ -77,6 +92,12 @@ impl Machine for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn code<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize) {
+        // SAFETY: the caller's.
+        unsafe { code_avx2(coder, row, codes, stride) }
+    }
+
+    #[inline(always)]
     unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
         // SAFETY: the caller's.
         unsafe { one_by_steps(packing, codes, sum) }
@@ -102,6 +123,12 @@ impl Machine for Avx512 {
     unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
         // SAFETY: the caller's.
         unsafe { T::reached_avx512(from, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn code<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize) {
+        // SAFETY: the caller's.
+        unsafe { code_avx512(coder, row, codes, stride) }
     }
 
     #[inline(always)]
@@ -141,18 +168,39 @@ unsafe fn add_by_loop<T: Real>(sums: &mut [T; ROWS], leaves: *const T, line: &Li
     }
 }
 
+/// Each layout's loop is a function of its own: in one big function the compiler loads what all of
+/// them need before any begins, which costs a tenth of a small model's time.
 #[inline(always)]
 unsafe fn one_by_steps<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S) {
-    let steps = Steps { codes };
     // SAFETY: the caller's.
     unsafe {
         match &packing.layout {
-            Layout::Heap(heap) => heap.one(&steps, codes, sum),
-            Layout::Oblivious(oblivious) => oblivious.one(&steps, sum),
-            Layout::Walk(walk) => walk.one(codes, sum),
-            Layout::LeafSets(_) | Layout::Lines(_) => debug_assert!(false, "not for one row"),
+            Layout::Heap(heap) => heap_by_steps(heap, codes, sum),
+            Layout::Oblivious(trees) => oblivious_by_steps(trees, codes, sum),
+            Layout::Walk(walk) => walk_by_steps(walk, codes, sum),
+            #[cfg(target_arch = "x86_64")]
+            Layout::LeafSets(_) => debug_assert!(false, "AVX-512 only"),
+            Layout::Lines(_) => debug_assert!(false, "not for one row"),
         }
     }
+}
+
+#[inline(never)]
+unsafe fn heap_by_steps<S: Sum>(heap: &Heap, codes: *const u8, sum: &mut S) {
+    // SAFETY: the caller's.
+    unsafe { heap.one(&Steps { codes }, codes, sum) }
+}
+
+#[inline(never)]
+unsafe fn oblivious_by_steps<S: Sum>(trees: &Oblivious, codes: *const u8, sum: &mut S) {
+    // SAFETY: the caller's.
+    unsafe { trees.one(&Steps { codes }, sum) }
+}
+
+#[inline(never)]
+unsafe fn walk_by_steps<S: Sum>(walk: &Walk, codes: *const u8, sum: &mut S) {
+    // SAFETY: the caller's.
+    unsafe { walk.one(codes, sum) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -164,13 +212,64 @@ unsafe fn one_by_masks<const REGISTERS: usize, T: Real, S: Sum>(
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let masks = super::heap::Masks::<REGISTERS>::load(codes);
         match &packing.layout {
-            Layout::Heap(heap) => heap.one(&masks, codes, sum),
-            Layout::Oblivious(oblivious) => oblivious.one(&masks, sum),
-            Layout::LeafSets(sets) => sets.one(&masks, sum),
-            Layout::Walk(walk) => walk.one(codes, sum),
+            Layout::Heap(heap) => heap_by_masks::<REGISTERS, S>(heap, codes, sum),
+            Layout::Oblivious(trees) => oblivious_by_masks::<REGISTERS, S>(trees, codes, sum),
+            Layout::LeafSets(sets) => leaf_sets_by_masks::<REGISTERS, S>(sets, codes, sum),
+            Layout::Walk(walk) => walk_by_steps(walk, codes, sum),
             Layout::Lines(_) => debug_assert!(false, "not for one row"),
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi1,bmi2,popcnt")]
+#[inline(never)]
+unsafe fn heap_by_masks<const REGISTERS: usize, S: Sum>(
+    heap: &Heap,
+    codes: *const u8,
+    sum: &mut S,
+) {
+    // SAFETY: the caller's.
+    unsafe { heap.one(&Masks::<REGISTERS>::load(codes), codes, sum) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi1,bmi2,popcnt")]
+#[inline(never)]
+unsafe fn oblivious_by_masks<const REGISTERS: usize, S: Sum>(
+    trees: &Oblivious,
+    codes: *const u8,
+    sum: &mut S,
+) {
+    // SAFETY: the caller's.
+    unsafe { trees.one(&Masks::<REGISTERS>::load(codes), sum) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi1,bmi2,popcnt")]
+#[inline(never)]
+unsafe fn leaf_sets_by_masks<const REGISTERS: usize, S: Sum>(
+    sets: &LeafSets,
+    codes: *const u8,
+    sum: &mut S,
+) {
+    // SAFETY: the caller's.
+    unsafe { sets.one(&Masks::<REGISTERS>::load(codes), sum) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,bmi1,bmi2,popcnt")]
+#[inline(never)]
+unsafe fn code_avx512<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize) {
+    // SAFETY: the caller's.
+    unsafe { coder.code::<Avx512>(row, codes, stride) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+#[inline(never)]
+unsafe fn code_avx2<T: Real>(coder: &Coder<T>, row: &[T], codes: *mut u8, stride: usize) {
+    // SAFETY: the caller's.
+    unsafe { coder.code::<Avx2>(row, codes, stride) }
 }

@@ -30,6 +30,8 @@ pub struct Packed<T> {
     /// Rows from which a block is faster than one row after the other.
     block_from: usize,
     isa: Isa,
+    /// Of the working memory.
+    lines: usize,
     outputs: usize,
     leaf_width: usize,
     output_of: Vec<u32>,
@@ -98,6 +100,7 @@ impl<T: Real> Packed<T> {
             block: walk,
             block_from: 1,
             isa: isa.min(Isa::detect()),
+            lines: Scratch::<T>::lines(coded.lanes + 1),
             outputs,
             leaf_width,
             linear: forest.linear.leaves.clone(),
@@ -257,7 +260,7 @@ impl<T: Real> Packed<T> {
     pub fn raw_scores(&self, rows: &[T], scores: &mut Scores) {
         let features = self.coder.features();
         T::with_scratch(|scratch| {
-            scratch.fit(self.coder.lanes() + 1, self.outputs);
+            scratch.fit(self.lines, self.outputs);
             let mut rest = rows;
             let mut done = 0;
             while rest.len() >= self.block_from.saturating_mul(features) {
@@ -349,7 +352,7 @@ impl<T: Real> Packed<T> {
             let codes = scratch.codes.as_mut_ptr().cast::<u8>();
             // SAFETY: scratch has room for all lanes and the zero lane, which comes last.
             unsafe {
-                self.coder.code::<M>(row, codes, 1);
+                M::code(&self.coder, row, codes, 1);
                 *codes.add(self.coder.lanes()) = 0;
                 if self.outputs == 1 && self.leaf_width == 1 && self.linear.is_empty() {
                     let sum = self.start[0];
@@ -413,7 +416,7 @@ impl<T: Real> Packed<T> {
             // SAFETY: scratch has room for `ROWS` rows of this stride.
             unsafe {
                 let codes = codes.add(index * stride);
-                self.coder.code::<M>(row, codes, 1);
+                M::code(&self.coder, row, codes, 1);
                 *codes.add(self.coder.lanes()) = 0;
             }
             sums[index * self.outputs..][..self.outputs].copy_from_slice(&self.start);
@@ -444,7 +447,7 @@ impl<T: Real> Packed<T> {
         let codes = scratch.codes.as_mut_ptr().cast::<u8>();
         for (index, row) in rows.chunks_exact(self.coder.features()).enumerate() {
             // SAFETY: scratch has a line for every lane; `index` is below `ROWS`.
-            unsafe { self.coder.code::<M>(row, codes.add(index), ROWS) }
+            unsafe { M::code(&self.coder, row, codes.add(index), ROWS) }
         }
         scratch.codes[self.coder.lanes()].0.fill(0);
         for (sums, start) in scratch.sums.iter_mut().zip(&self.start) {
@@ -483,7 +486,7 @@ impl<T: Real> Packed<T> {
         let stride = self.outputs + 1;
         let mut out = vec![0.0; stride * ROWS];
         T::with_scratch(|scratch| {
-            scratch.fit(self.coder.lanes() + 1, self.outputs);
+            scratch.fit(self.lines, self.outputs);
             let start = Instant::now();
             let mut best = f64::INFINITY;
             for rows in sample.chunks_exact(ROWS * features) {

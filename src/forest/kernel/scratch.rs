@@ -1,6 +1,6 @@
 //! What a thread works on; kept between calls, so that serving allocates nothing.
 
-use super::lines::{Line, ROWS, WORK_LINES, work_lines};
+use super::lines::{Line, ROWS, work_lines};
 use super::real::Real;
 
 /// Working memory of one thread. Grows to what the largest forest needs: 64 bytes per lane.
@@ -35,13 +35,25 @@ impl<T: Real> Scratch<T> {
         lanes.next_multiple_of(ROWS)
     }
 
-    /// Makes room for a forest.
-    pub fn fit(&mut self, lanes: usize, outputs: usize) {
-        let lines = Self::stride(lanes).max(ROW_BYTES_MIN);
+    /// Makes room for a forest of that many [`Scratch::lines`] and outputs.
+    #[inline(always)]
+    pub fn fit(&mut self, lines: usize, outputs: usize) {
+        if self.codes.len() < lines || self.sums.len() < outputs {
+            self.grow(lines, outputs);
+        }
+    }
+
+    /// Lines for the codes of a forest with this many lanes.
+    pub fn lines(lanes: usize) -> usize {
+        Self::stride(lanes).max(ROW_BYTES_MIN)
+    }
+
+    #[cold]
+    fn grow(&mut self, lines: usize, outputs: usize) {
         if self.codes.len() < lines {
             self.codes.resize(lines, Line([0; ROWS]));
         }
-        if self.work.len() < WORK_LINES {
+        if self.work.is_empty() {
             self.work = work_lines();
         }
         if self.sums.len() < outputs {
