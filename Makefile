@@ -7,10 +7,10 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 
-.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels models golden clean
+.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-engines models golden clean
 
 help: ## This list.
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: native build ## Build, and serve the sample models on 8080 (HTTP), 8081 (gRPC), 8082 (admin).
 	exec target/release/hedgerow serve models --config models/hedgerow.toml $(ADDRESSES)
@@ -58,6 +58,9 @@ models: ## Train the sample models again.
 
 golden: ## Record the golden fixtures again, with the original libraries.
 	python3 tests/golden/make.py --venvs .venv/golden
+
+bench-engines: tools ## Measure the forest beside all peers from PyPI; QUICK=1 leaves out the slowest.
+	@benches/engines/run.sh $(BENCH)
 
 clean: ## Remove what was built.
 	cargo clean

@@ -1,5 +1,6 @@
 //! The protocols: HTTP and gRPC, both in front of [`crate::serve::infer`].
 
+mod explain;
 pub mod grpc;
 pub mod http;
 

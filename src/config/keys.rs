@@ -35,6 +35,7 @@ pub enum Set {
 const THREADS_MAX: u64 = 1024;
 const REQUESTS_MAX: u64 = 1_000_000;
 const ROWS_MAX: u64 = 100_000_000;
+const VALUES_MAX: u64 = 1 << 32;
 const BYTES_MAX: u64 = 1 << 46;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const MINUTE_US: u64 = 60 * 1_000_000;
@@ -42,7 +43,7 @@ const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
 /// Every key there is, in the order of the documentation.
-pub static KEYS: [Key; 28] = [
+pub static KEYS: [Key; 29] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
@@ -100,6 +101,9 @@ pub static KEYS: [Key; 28] = [
     }),
     count("admission", "rows_max", 1..=ROWS_MAX, |c, v| {
         c.serve.admission.rows_max = size(v);
+    }),
+    count("admission", "extra_values_max", 1..=VALUES_MAX, |c, v| {
+        c.serve.admission.extra_values_max = size(v);
     }),
     count("batch", "threads", 0..=THREADS_MAX, |c, v| {
         c.serve.batch.threads = size(v);

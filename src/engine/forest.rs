@@ -1,11 +1,16 @@
 //! The engine of our own: a [`Kernel`] behind the [`Engine`] trait.
 //!
 //! Outputs: `predict` (the library's own prediction) and, on request, `raw` (scores before the
-//! link). ONNX models keep the names of their graph's outputs.
+//! link). ONNX models keep the names of their graph's outputs. Extras: contributions and leaves of
+//! XGBoost's and LightGBM's models; what contributions need is computed by the first call that asks.
 
-use super::{Engine, EngineError, Format, Layouts, ModelFile, Outline, Output};
+use std::sync::OnceLock;
+
+use super::{Engine, EngineError, Extra, Format, Layouts, ModelFile, Outline, Output};
 use crate::forest::kernel::{Kernel, Scores};
 use crate::forest::onnx::{GraphOutputs, Label, LabelValues, OutputKind};
+use crate::forest::reference;
+use crate::forest::shap::{Explainer, NotExplained};
 use crate::forest::{Arithmetic, ParseError, Parsed, catboost, lightgbm, onnx, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
 
@@ -20,6 +25,9 @@ pub struct ForestEngine {
     label: Option<Label>,
     /// Whether values are integers by the model's own declaration.
     whole_numbers: bool,
+    /// Whether the forest has what contributions need.
+    explained: Result<(), NotExplained>,
+    explainer: OnceLock<Result<Explainer, NotExplained>>,
 }
 
 /// One output's place in a row of results.
@@ -104,6 +112,7 @@ impl ForestEngine {
             Some(graph) => (graph.label, graph.whole_numbers),
             None => (None, false),
         };
+        let explained = Explainer::check(&parsed.forest);
         let kernel = Kernel::new(parsed.forest)
             .ok_or_else(|| ParseError::Unsupported("2^31 nodes or more".to_string()))?;
         Ok(ForestEngine {
@@ -112,6 +121,8 @@ impl ForestEngine {
             columns,
             label,
             whole_numbers,
+            explained,
+            explainer: OnceLock::new(),
         })
     }
 
@@ -145,6 +156,32 @@ impl ForestEngine {
             }
         }
         Ok(())
+    }
+
+    fn contributions<T: Copy + Into<f64>>(
+        &self,
+        rows: &Matrix<T>,
+        out: &mut [f64],
+    ) -> Result<(), EngineError> {
+        let forest = self.kernel.forest();
+        match self.explainer.get_or_init(|| Explainer::new(forest)) {
+            Ok(explainer) => explainer.contributions(forest, rows.values(), out),
+            Err(reason) => return not_explained(reason),
+        }
+        Ok(())
+    }
+
+    fn leaves<T: Copy + Into<f64>>(&self, rows: &Matrix<T>, out: &mut [f64]) {
+        let forest = self.kernel.forest();
+        for (row, out) in rows.rows().zip(out.chunks_exact_mut(forest.trees.len())) {
+            for (tree, out) in forest.trees.iter().zip(out) {
+                let leaf = reference::leaf_of(forest, tree, row);
+                *out = match tree.leaf_ids.get(leaf) {
+                    Some(id) => f64::from(*id),
+                    None => leaf as f64,
+                };
+            }
+        }
     }
 
     fn check_whole<T: Copy + Into<f64>>(&self, rows: &Matrix<T>) -> Result<(), EngineError> {
@@ -213,11 +250,55 @@ impl Engine for ForestEngine {
         self.run(rows, out)
     }
 
+    fn extra_shape(&self, extra: Extra) -> Result<Vec<usize>, EngineError> {
+        let forest = self.kernel.forest();
+        if matches!(self.outline.format, Format::Onnx | Format::CatboostJson) {
+            let format = self.outline.format.platform();
+            return Err(EngineError::Unsupported(match extra {
+                Extra::Contributions => format!(
+                    "contributions need to know how much training data came to each node, which {format} models do not say"
+                ),
+                Extra::Leaves => format!("leaves have no numbers in {format} models"),
+            }));
+        }
+        if extra == Extra::Leaves && !forest.linear.weights.is_empty() {
+            return Err(EngineError::Unsupported(
+                "leaves: a linear booster has none".to_string(),
+            ));
+        }
+        match extra {
+            Extra::Leaves => Ok(vec![forest.trees.len()]),
+            Extra::Contributions => match &self.explained {
+                Ok(()) if forest.outputs > 1 => Ok(vec![forest.outputs, forest.features + 1]),
+                Ok(()) => Ok(vec![forest.features + 1]),
+                Err(reason) => not_explained(reason),
+            },
+        }
+    }
+
+    fn extra(&self, extra: Extra, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        let width = self.extra_shape(extra)?.iter().product();
+        super::check_room(&self.outline, rows, width, out)?;
+        match (extra, rows) {
+            (_, _) if width == 0 => {}
+            (Extra::Contributions, Rows::F32(matrix)) => return self.contributions(matrix, out),
+            (Extra::Contributions, Rows::F64(matrix)) => return self.contributions(matrix, out),
+            (Extra::Leaves, Rows::F32(matrix)) => self.leaves(matrix, out),
+            (Extra::Leaves, Rows::F64(matrix)) => self.leaves(matrix, out),
+        }
+        Ok(())
+    }
+
     fn memory_bytes(&self) -> usize {
-        self.kernel.memory_bytes()
+        let explainer = self.explainer.get().and_then(|built| built.as_ref().ok());
+        self.kernel.memory_bytes() + explainer.map_or(0, Explainer::memory_bytes)
     }
 
     fn layouts(&self) -> Option<Layouts> {
         Some(self.kernel.layouts())
     }
+}
+
+fn not_explained<T>(reason: &NotExplained) -> Result<T, EngineError> {
+    Err(EngineError::Unsupported(format!("contributions: {reason}")))
 }

@@ -3,6 +3,7 @@
 //! [`forest`] is ours and the default; the library engines serve what forest refuses and are the
 //! oracle that a revision can be verified against.
 
+mod extra;
 pub mod forest;
 pub mod lightgbm;
 pub mod onnx;
@@ -15,6 +16,7 @@ use crate::forest::ParseError;
 pub use crate::forest::kernel::{Layouts, Measured};
 pub use crate::forest::{Category, Feature, FeatureKind, Unknown};
 use crate::tensor::{DType, Element, Rows};
+pub use extra::Extra;
 
 /// A loaded model that answers rows.
 ///
@@ -34,6 +36,26 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// [`EngineError::Failed`] when the library fails, or when rows or `out` have another shape or
     /// type than the outline says.
     fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError>;
+
+    /// The shape of an extra after its first dimension, the rows. Costs no more than a look-up,
+    /// but for a library's first call.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] with why this model does not have it.
+    fn extra_shape(&self, extra: Extra) -> Result<Vec<usize>, EngineError> {
+        extra::unsupported(extra, self.outline().engine)
+    }
+
+    /// Writes an extra of each row. `rows` as in [`Engine::predict`]; `out` is `[n]` and then
+    /// [`Engine::extra_shape`], row-major. Costs up to a thousand times a prediction, and the first
+    /// call more than that. On an error `out` is unspecified.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where only the work itself could tell, else as
+    /// [`Engine::predict`].
+    fn extra(&self, extra: Extra, _rows: &Rows, _out: &mut [f64]) -> Result<(), EngineError> {
+        extra::unsupported(extra, self.outline().engine)
+    }
 
     /// Bytes that the model holds in memory, roughly.
     fn memory_bytes(&self) -> usize;
@@ -304,6 +326,16 @@ pub fn available(libraries: &Libraries) -> Vec<(&'static str, Result<String, Str
 
 /// The first lines of every engine's `predict`: rows and results have the outline's shape and type.
 fn check_shape(outline: &Outline, rows: &Rows, out: &[f64]) -> Result<(), EngineError> {
+    check_room(outline, rows, outline.width(), out)
+}
+
+/// The same for `width` results per row.
+fn check_room(
+    outline: &Outline,
+    rows: &Rows,
+    width: usize,
+    out: &[f64],
+) -> Result<(), EngineError> {
     if rows.width() != outline.features.len() || rows.element() != outline.element {
         return Err(EngineError::Failed(format!(
             "expected rows of {} {} values, got {} {}",
@@ -313,10 +345,10 @@ fn check_shape(outline: &Outline, rows: &Rows, out: &[f64]) -> Result<(), Engine
             rows.element().dtype()
         )));
     }
-    if out.len() != rows.len() * outline.width() {
+    if out.len() != rows.len() * width {
         return Err(EngineError::Failed(format!(
             "expected room for {} results, got {}",
-            rows.len() * outline.width(),
+            rows.len() * width,
             out.len()
         )));
     }

@@ -186,6 +186,7 @@ fn oblivious(
         leaves: tree.leaf_values.clone(),
         leaf_width: outputs,
         output: 0,
+        ..Tree::default()
     })
 }
 

@@ -6,14 +6,17 @@
 //! refuses with [`ParseError::Unsupported`], and a library engine takes over.
 
 pub mod catboost;
+mod cover;
 pub mod kernel;
 pub mod lightgbm;
 pub mod linear;
 pub mod link;
 pub mod onnx;
 pub mod reference;
+pub mod shap;
 pub mod xgboost;
 
+pub use cover::Cover;
 pub use linear::{Linear, LinearLeaves};
 pub use link::Link;
 
@@ -52,6 +55,10 @@ pub struct Tree {
     pub leaf_width: usize,
     /// The first output that this tree contributes to.
     pub output: usize,
+    /// What SHAP values need; `None` where the file does not say it.
+    pub cover: Option<Cover>,
+    /// The library's own number of each leaf, 4 bytes a leaf; empty where that is its index.
+    pub leaf_ids: Vec<u32>,
 }
 
 /// An inner node: a row goes left when the test holds, and where `missing` says if its value is
@@ -284,6 +291,14 @@ impl Forest {
             return malformed(format!("tree {index}: no whole leaves"));
         }
         let leaves = tree.leaves.len() / tree.leaf_width;
+        let whole = |cover: &Cover| cover.len() == (tree.splits.len(), leaves);
+        if !tree.cover.as_ref().is_none_or(whole)
+            || !(tree.leaf_ids.is_empty() || tree.leaf_ids.len() == leaves)
+        {
+            return malformed(format!(
+                "tree {index}: expected a cover for every node and a number for every leaf"
+            ));
+        }
         let inexact = |value: f64| {
             self.arithmetic == Arithmetic::F32
                 && !value.is_nan()
@@ -339,7 +354,12 @@ impl Forest {
         let trees: usize = self
             .trees
             .iter()
-            .map(|tree| size_of_val(tree.splits.as_slice()) + size_of_val(tree.leaves.as_slice()))
+            .map(|tree| {
+                size_of_val(tree.splits.as_slice())
+                    + size_of_val(tree.leaves.as_slice())
+                    + size_of_val(tree.leaf_ids.as_slice())
+                    + tree.cover.as_ref().map_or(0, Cover::memory_bytes)
+            })
             .sum();
         let sets: usize = self
             .sets

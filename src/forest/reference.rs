@@ -58,14 +58,14 @@ pub fn predict(forest: &Forest, row: &[f64]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// The index of the leaf that `row` ends in.
-pub fn leaf_of(forest: &Forest, tree: &Tree, row: &[f64]) -> usize {
+pub fn leaf_of<T: Copy + Into<f64>>(forest: &Forest, tree: &Tree, row: &[T]) -> usize {
     if tree.splits.is_empty() {
         return 0;
     }
     let mut node = 0;
     loop {
         let split = &tree.splits[node];
-        let child = if goes_left(forest, split, row[split.feature as usize]) {
+        let child = if goes_left(forest, split, row[split.feature as usize].into()) {
             split.left
         } else {
             split.right
@@ -77,7 +77,9 @@ pub fn leaf_of(forest: &Forest, tree: &Tree, row: &[f64]) -> usize {
     }
 }
 
-fn goes_left(forest: &Forest, split: &Split, value: f64) -> bool {
+/// Where a value goes at a split.
+#[inline]
+pub fn goes_left(forest: &Forest, split: &Split, value: f64) -> bool {
     let value = match split.missing {
         Missing::NanLeft if value.is_nan() => return true,
         Missing::NanRight if value.is_nan() => return false,

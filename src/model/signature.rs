@@ -19,6 +19,7 @@ pub struct Signature {
     pub columns: Vec<Column>,
     pub outputs: Vec<Output>,
     index: HashMap<String, usize>,
+    names: Vec<String>,
 }
 
 /// One feature.
@@ -94,10 +95,16 @@ impl Signature {
                 .clone()
                 .unwrap_or_else(|| "input".to_string()),
             element: outline.element,
-            columns,
             outputs: outputs(&outline.outputs, &declared)?,
+            names: columns.iter().map(|column| column.name.clone()).collect(),
+            columns,
             index,
         })
+    }
+
+    /// The names of the features, in row order.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Values per row of results: all outputs' columns.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::extras::Extras;
 use crate::error::{Code, Error};
 
 /// Limits at the door.
@@ -12,6 +13,9 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Rows of one request. At least 1.
     pub rows_max: usize,
+    /// Contributions, reasons and leaves of one request together: each takes 8 bytes until it is
+    /// answered. At least 1.
+    pub extra_values_max: usize,
 }
 
 /// The door.
@@ -35,6 +39,7 @@ impl Default for Settings {
         Settings {
             in_flight_max: 1024,
             rows_max: 100_000,
+            extra_values_max: 4_000_000,
         }
     }
 }
@@ -94,6 +99,14 @@ impl Admission {
         Ok(())
     }
 
+    /// Checks the extra values of a request of this many rows.
+    ///
+    /// # Errors
+    /// [`Code::TooLarge`].
+    pub fn check_extras(&self, extras: &Extras, rows: usize) -> Result<(), Error> {
+        extras.check_values(rows, self.settings.extra_values_max)
+    }
+
     /// Requests in work now.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -124,6 +137,7 @@ mod tests {
         Admission::new(Settings {
             in_flight_max,
             rows_max: 10,
+            extra_values_max: 10,
         })
     }
 

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod batch;
 pub mod cache;
+pub mod extras;
 pub mod request;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,9 @@ use crate::tensor::Rows;
 use admission::Admission;
 use batch::{Batcher, Policy};
 use cache::Cache;
-pub use request::{InferRequest, InferResponse};
+pub use extras::Explain;
+use extras::{Extras, Kind};
+pub use request::{Answer, InferRequest, InferResponse, Wanted};
 
 /// Settings of the serving path.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -181,13 +184,16 @@ async fn line(
     let revision = revision_of(&slot, request.revision)?;
     measured.revision = Some(Arc::clone(&revision));
     revision.usage.decode.record(decode);
-    let outputs = select_outputs(&revision, &request.outputs)?;
+    let (wanted, extras) = select(&revision, &request.outputs, request.explain)?;
     let rows = revision
         .signature
         .check(request.tensors)
         .map_err(|mismatch| Error::invalid(mismatch.0))?;
     let count = rows.len();
     server.admission.check_rows(count)?;
+    if let Some(extras) = &extras {
+        server.admission.check_extras(extras, count)?;
+    }
     let lane = server.lanes.get(&request.slot).unwrap_or(&server.other);
     let run = Run {
         batcher: &server.batcher,
@@ -195,16 +201,24 @@ async fn line(
         revision: &revision,
         deadline: request.deadline,
     };
-    let results = match &lane.cache {
-        None => run.compute(rows).await?,
-        Some(cache) => run.cached(cache, rows).await?,
+    let width = match &extras {
+        None => revision.signature.result_width(),
+        Some(extras) => extras.result_width,
+    };
+    let results = match (&lane.cache, &extras) {
+        // Explanations are wide and seldom asked for twice: the cache is for predictions.
+        (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,
+        (None, None) => run.compute(rows).await?,
+        (Some(cache), None) => run.cached(cache, rows).await?,
     };
     revision.usage.record_answer(count);
     Ok(InferResponse {
         revision,
         rows: count,
         results,
-        outputs,
+        width,
+        wanted,
+        extras,
     })
 }
 
@@ -212,6 +226,16 @@ impl Run<'_> {
     async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
         self.batcher
             .run(self.revision, rows, self.policy, self.deadline)
+            .await
+    }
+
+    async fn explain(&self, rows: Rows, extras: Arc<Extras>) -> Result<Vec<f64>, Error> {
+        let work = batch::Work {
+            rows,
+            extras: Some(extras),
+        };
+        self.batcher
+            .run(self.revision, work, self.policy, self.deadline)
             .await
     }
 
@@ -291,30 +315,57 @@ fn revision_of(slot: &Slot, revision: Option<u64>) -> Result<Arc<Revision>, Erro
     }
 }
 
-fn select_outputs(revision: &Revision, wanted: &[String]) -> Result<Vec<usize>, Error> {
+/// What a request asks for, by name or by default, and the extras among it.
+fn select(
+    revision: &Revision,
+    names: &[String],
+    explain: Option<Explain>,
+) -> Result<(Vec<Wanted>, Option<Arc<Extras>>), Error> {
     let all = &revision.signature.outputs;
-    if wanted.is_empty() {
+    let mut wanted = Vec::with_capacity(names.len());
+    let mut kinds = Vec::new();
+    if names.is_empty() {
         let default = all.iter().enumerate().filter(|(_, output)| output.default);
-        return Ok(default.map(|(index, _)| index).collect());
+        wanted.extend(default.map(|(index, _)| Wanted::Output(index)));
     }
-    let mut outputs = Vec::with_capacity(wanted.len());
-    for name in wanted {
-        let Some(index) = all.iter().position(|output| output.name == *name) else {
-            let names: Vec<&str> = all.iter().map(|output| output.name.as_str()).collect();
-            return Err(Error::invalid(format!(
-                "output \"{}\" is not an output of this model; expected {}",
-                short(name),
-                names.join(", ")
-            )));
+    for name in names {
+        let next = match all.iter().position(|output| output.name == *name) {
+            Some(index) => Wanted::Output(index),
+            None => match Kind::named(revision, name) {
+                None => return Err(unknown_output(revision, name)),
+                Some(kind) => match kinds.iter().position(|known| *known == kind) {
+                    Some(index) => Wanted::Extra(index),
+                    None => {
+                        kinds.push(kind);
+                        Wanted::Extra(kinds.len() - 1)
+                    }
+                },
+            },
         };
-        if outputs.contains(&index) {
+        if wanted.contains(&next) {
             return Err(Error::invalid(format!(
                 "output \"{name}\" is asked for twice"
             )));
         }
-        outputs.push(index);
+        wanted.push(next);
     }
-    Ok(outputs)
+    let named = kinds.len();
+    let extras = Extras::new(revision, kinds, explain)?;
+    let count = extras.as_ref().map_or(0, |extras| extras.tensors.len());
+    wanted.extend((named..count).map(Wanted::Extra));
+    Ok((wanted, extras.map(Arc::new)))
+}
+
+fn unknown_output(revision: &Revision, name: &str) -> Error {
+    let outputs = revision.signature.outputs.iter();
+    let mut names: Vec<String> = outputs.map(|output| output.name.clone()).collect();
+    let extras = extras::available(revision).into_iter();
+    names.extend(extras.map(|(name, _, _)| name));
+    Error::invalid(format!(
+        "output \"{}\" is not an output of this model; expected {}",
+        short(name),
+        names.join(", ")
+    ))
 }
 
 /// A client's name, cut to what an error message can hold.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::extras::{Explain, ExtraTensor, Extras};
 use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// A decoded request, not yet checked against a model.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct InferRequest {
     pub tensors: Vec<Tensor>,
     /// Names of the wanted outputs; empty for the model's default ones.
     pub outputs: Vec<String>,
+    pub explain: Option<Explain>,
     /// When the answer is of no more use.
     pub deadline: Option<Instant>,
     pub protocol: Protocol,
@@ -30,32 +32,112 @@ pub struct InferResponse {
     /// Who answered. Keeps the revision alive until the answer is encoded.
     pub revision: Arc<Revision>,
     pub rows: usize,
-    /// `[rows, revision.signature.result_width()]`, row-major.
+    /// `[rows, width]`, row-major.
     pub results: Vec<f64>,
-    /// Indices of the wanted outputs in `revision.signature.outputs`, in the order to answer.
-    pub outputs: Vec<usize>,
+    /// Values per row of results: the model's outputs, then the extras.
+    pub width: usize,
+    /// What was asked for, in the order to answer.
+    pub wanted: Vec<Wanted>,
+    pub extras: Option<Arc<Extras>>,
+}
+
+/// A tensor that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Index into the signature's outputs.
+    Output(usize),
+    /// Index into [`Extras::tensors`].
+    Extra(usize),
+}
+
+/// One tensor of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    pub name: &'a str,
+    pub dtype: DType,
+    /// As [`Output::labels`].
+    pub labels: &'a [String],
+    dims: Dims<'a>,
+    offset: usize,
+}
+
+/// A shape without its first dimension, the rows.
+#[derive(Clone, Copy, Debug)]
+enum Dims<'a> {
+    Columns(Option<usize>),
+    Shape(&'a [usize]),
 }
 
 impl InferResponse {
-    /// The wanted outputs, in the order to answer.
-    pub fn outputs(&self) -> impl Iterator<Item = &Output> {
-        let all = &self.revision.signature.outputs;
-        self.outputs.iter().filter_map(|index| all.get(*index))
+    /// The tensors that were asked for, in the order to answer.
+    pub fn answers(&self) -> impl Iterator<Item = Answer<'_>> {
+        let tensor = |index: &usize| self.extras.as_ref()?.tensors.get(*index);
+        self.wanted.iter().filter_map(move |wanted| match wanted {
+            Wanted::Output(index) => {
+                let output = self.revision.signature.outputs.get(*index)?;
+                Some(Answer::from(output))
+            }
+            Wanted::Extra(index) => Some(self.extra(tensor(index)?)),
+        })
     }
 
-    /// The shape of one of the outputs: `[rows]` or `[rows, columns]`.
-    pub fn shape(&self, output: &Output) -> Vec<usize> {
-        match output.columns {
-            None => vec![self.rows],
-            Some(columns) => vec![self.rows, columns],
+    fn extra<'a>(&'a self, tensor: &'a ExtraTensor) -> Answer<'a> {
+        Answer {
+            name: &tensor.name,
+            dtype: tensor.dtype,
+            labels: match tensor.dtype {
+                DType::Bytes => self.revision.signature.names(),
+                _ => &[],
+            },
+            dims: Dims::Shape(&tensor.shape),
+            offset: tensor.offset,
         }
     }
 
-    /// The values of one of the outputs, row-major.
-    pub fn values(&self, output: &Output) -> impl Iterator<Item = f64> {
-        let (start, end) = (output.offset, output.offset + output.len());
+    /// The shape of one of the answers, rows first.
+    pub fn shape(&self, answer: &Answer) -> Vec<usize> {
+        let mut shape = vec![self.rows];
+        shape.extend(answer.dims());
+        shape
+    }
+
+    /// The values of one of the answers, row-major.
+    pub fn values(&self, answer: &Answer) -> impl Iterator<Item = f64> {
+        let (start, end) = (answer.offset, answer.offset + answer.len());
         self.results
-            .chunks_exact(self.revision.signature.result_width())
+            .chunks_exact(self.width)
             .flat_map(move |row| row[start..end].iter().copied())
+    }
+}
+
+impl Answer<'_> {
+    /// The shape without its first dimension, the rows.
+    pub fn dims(&self) -> impl DoubleEndedIterator<Item = usize> {
+        let (column, shape) = match self.dims {
+            Dims::Columns(columns) => (columns, &[][..]),
+            Dims::Shape(shape) => (None, shape),
+        };
+        column.into_iter().chain(shape.iter().copied())
+    }
+
+    /// The columns in a row of results.
+    pub fn columns(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    fn len(&self) -> usize {
+        self.dims().product()
+    }
+}
+
+impl<'a> From<&'a Output> for Answer<'a> {
+    fn from(output: &'a Output) -> Answer<'a> {
+        Answer {
+            name: &output.name,
+            dtype: output.dtype,
+            labels: &output.labels,
+            dims: Dims::Columns(output.columns),
+            offset: output.offset,
+        }
     }
 }

@@ -10,7 +10,11 @@ mod exact_lightgbm;
 #[cfg(test)]
 mod exact_onnx;
 #[cfg(test)]
+mod exact_shap;
+#[cfg(test)]
 mod exact_xgboost;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -41,6 +41,17 @@ pub async fn http(
     headers: &str,
     body: &[u8],
 ) -> (u16, BTreeMap<String, String>, String) {
+    let (status, headers, body) = http_bytes(address, request, headers, body).await;
+    (status, headers, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// As [`http`], with the body as it came.
+pub async fn http_bytes(
+    address: std::net::SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, BTreeMap<String, String>, Vec<u8>) {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
@@ -51,8 +62,9 @@ pub async fn http(
     let _written = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _read = stream.read_to_end(&mut answer).await;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
+    let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
     let status = lines
         .next()
@@ -66,7 +78,7 @@ pub async fn http(
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_string()))
         .collect();
-    (status, headers, body.to_string())
+    (status, headers, body.get(4..).unwrap_or_default().to_vec())
 }
 
 /// An engine of one feature that answers its value, fails on -1 and panics on -2. While its gate is

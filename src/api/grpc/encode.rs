@@ -5,9 +5,8 @@ use half::f16;
 
 use super::pb::InferTensorContents as Contents;
 use super::pb::model_infer_response::InferOutputTensor;
-use crate::engine::Output;
 use crate::error::Error;
-use crate::serve::InferResponse;
+use crate::serve::{Answer, InferResponse};
 use crate::tensor::DType;
 
 /// The wanted outputs; with `raw`, their values beside them instead of in them.
@@ -18,13 +17,14 @@ pub fn outputs(
     response: &InferResponse,
     raw: bool,
 ) -> Result<(Vec<InferOutputTensor>, Vec<Bytes>), Error> {
-    let mut tensors = Vec::with_capacity(response.outputs.len());
+    let mut tensors = Vec::with_capacity(response.wanted.len());
     let mut contents = Vec::new();
-    for output in response.outputs() {
+    for output in response.answers() {
+        let output = &output;
         let shape = response.shape(output);
         let values = response.values(output);
         let mut tensor = InferOutputTensor {
-            name: output.name.clone(),
+            name: output.name.to_string(),
             datatype: output.dtype.name().to_string(),
             shape: shape.iter().map(|size| *size as i64).collect(),
             ..InferOutputTensor::default()
@@ -40,7 +40,7 @@ pub fn outputs(
     Ok((tensors, contents))
 }
 
-fn typed_values(output: &Output, values: impl Iterator<Item = f64>) -> Result<Contents, Error> {
+fn typed_values(output: &Answer, values: impl Iterator<Item = f64>) -> Result<Contents, Error> {
     let mut contents = Contents::default();
     match output.dtype {
         DType::Bool => contents.bool_contents = values.map(|value| value != 0.0).collect(),
@@ -69,7 +69,7 @@ fn typed_values(output: &Output, values: impl Iterator<Item = f64>) -> Result<Co
 }
 
 fn raw_values(
-    output: &Output,
+    output: &Answer,
     values: impl Iterator<Item = f64>,
     bytes: usize,
 ) -> Result<Vec<u8>, Error> {
@@ -99,7 +99,7 @@ fn raw_values(
 }
 
 /// The label that an index stands for.
-fn label(output: &Output, index: f64) -> Result<&str, Error> {
+fn label<'a>(output: &Answer<'a>, index: f64) -> Result<&'a str, Error> {
     let label = output.labels.get(index as usize);
     label.map(String::as_str).ok_or_else(|| {
         Error::internal(format!(
@@ -112,6 +112,7 @@ fn label(output: &Output, index: f64) -> Result<&str, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Output;
 
     fn output(dtype: DType) -> Output {
         Output {
@@ -127,7 +128,8 @@ mod tests {
     #[test]
     fn raw_values_are_little_endian() {
         let check = |dtype, values: &[f64], expected: &[u8]| {
-            let got = raw_values(&output(dtype), values.iter().copied(), 0).unwrap();
+            let output = output(dtype);
+            let got = raw_values(&Answer::from(&output), values.iter().copied(), 0).unwrap();
             assert_eq!(got, expected, "{dtype}");
         };
         check(DType::Fp32, &[1.5], &1.5_f32.to_le_bytes());
@@ -140,7 +142,10 @@ mod tests {
 
     #[test]
     fn typed_values_are_in_their_datatypes_field() {
-        let typed = |dtype| typed_values(&output(dtype), [1.0].into_iter()).unwrap();
+        let typed = |dtype| {
+            let output = output(dtype);
+            typed_values(&Answer::from(&output), [1.0].into_iter()).unwrap()
+        };
         assert_eq!(typed(DType::Fp32).fp32_contents, [1.0]);
         assert_eq!(typed(DType::Fp64).fp64_contents, [1.0]);
         assert_eq!(typed(DType::Int64).int64_contents, [1]);
@@ -151,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_label_that_is_not_there_is_our_fault() {
-        let error = typed_values(&output(DType::Bytes), [2.0].into_iter()).unwrap_err();
+        let output = output(DType::Bytes);
+        let error = typed_values(&Answer::from(&output), [2.0].into_iter()).unwrap_err();
         assert_eq!(error.code, crate::error::Code::Internal);
     }
 }

@@ -1,16 +1,18 @@
 //! ModelInfer: message to request, [`serve::infer`], answer to message.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
+use super::pb::infer_parameter::ParameterChoice;
 use super::{Received, decode, encode, pb, short, timeout, version};
-use crate::api::Shared;
+use crate::api::{Shared, explain};
 use crate::error::{Code, Error};
 use crate::model::usage::{Outcome, Protocol};
-use crate::serve::{self, InferRequest};
+use crate::serve::{self, Explain, InferRequest};
 
 /// Answers one request.
 ///
@@ -67,12 +69,28 @@ fn decoded(
     Ok(InferRequest {
         slot,
         revision: version(&message.model_version)?,
+        explain: explained(&message.parameters)?,
         outputs: names(message.outputs)?,
         tensors: decode::tensors(message.inputs, message.raw_input_contents)?,
         deadline: shared.deadline(received, timeout),
         protocol: Protocol::Grpc,
         received,
     })
+}
+
+/// The parameter `explain`.
+fn explained(parameters: &HashMap<String, pb::InferParameter>) -> Result<Option<Explain>, Error> {
+    let Some(parameter) = parameters.get("explain") else {
+        return Ok(None);
+    };
+    let asked = match &parameter.parameter_choice {
+        Some(ParameterChoice::StringParam(text)) => explain::from_text(text),
+        Some(ParameterChoice::Int64Param(number)) => explain::from_number(*number as f64),
+        Some(ParameterChoice::Uint64Param(number)) => explain::from_number(*number as f64),
+        Some(ParameterChoice::DoubleParam(number)) => explain::from_number(*number),
+        _ => Err(explain::expected()),
+    };
+    asked.map(Some)
 }
 
 fn header(metadata: &MetadataMap) -> Result<Option<Duration>, Error> {

@@ -11,6 +11,7 @@ use crate::engine::Output;
 use crate::error::Error;
 use crate::model::revision::Revision;
 use crate::serve::Server;
+use crate::serve::extras::available;
 use crate::tensor::DType;
 
 /// Triton's extensions that are served over gRPC, by their names.
@@ -141,9 +142,14 @@ fn properties(revision: &Arc<Revision>) -> Result<HashMap<String, String>, Error
         .filter(|output| !output.labels.is_empty())
         .map(|output| (output.name.as_str(), output.labels.as_slice()))
         .collect();
+    let extras: Vec<String> = available(revision)
+        .into_iter()
+        .map(|(name, _, _)| name)
+        .collect();
     let outline = revision.outline();
     let properties = [
         ("features", json(&features)?),
+        ("extras", json(&extras)?),
         ("labels", json(&labels)?),
         ("objective", outline.objective.clone()),
         ("engine", outline.engine.to_string()),

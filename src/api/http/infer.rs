@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::data::{self, List};
 use super::json::{Kind, Reader};
-use crate::api::Shared;
+use crate::api::{Shared, explain};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::serve::{self, InferRequest, InferResponse};
+use crate::serve::{self, Explain, InferRequest, InferResponse};
 use crate::tensor::{DType, Tensor};
 
 /// Where the JSON part of a body ends.
@@ -22,6 +22,7 @@ const JSON_LENGTH: &str = "inference-header-content-length";
 struct Decoded {
     id: Option<String>,
     timeout_us: Option<u64>,
+    explain: Option<Explain>,
     binary_output: bool,
     inputs: Vec<Input>,
     outputs: Vec<Wanted>,
@@ -46,8 +47,9 @@ struct Wanted {
 
 /// What a request's parameters say.
 #[derive(Debug, Default)]
-struct Parameters {
+pub struct Parameters {
     timeout_us: Option<u64>,
+    pub explain: Option<Explain>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     binary_data_size: Option<usize>,
@@ -82,20 +84,19 @@ pub async fn infer(
             .iter()
             .map(|output| output.name.clone())
             .collect(),
+        explain: decoded.explain,
         deadline: shared.deadline(received, timeout),
         protocol: Protocol::Http,
         received,
     };
     let id = decoded.id.unwrap_or_else(|| request_id(headers));
     let answer = serve::infer(&shared.server, request).await?;
-    let binary: Vec<bool> = if decoded.outputs.is_empty() {
-        vec![decoded.binary_output; answer.outputs.len()]
-    } else {
-        let wanted = decoded.outputs.iter();
-        wanted
-            .map(|output| output.binary.unwrap_or(decoded.binary_output))
-            .collect()
-    };
+    let wanted = decoded.outputs.iter();
+    let mut binary: Vec<bool> = wanted
+        .map(|output| output.binary.unwrap_or(decoded.binary_output))
+        .collect();
+    // What is answered without having been named.
+    binary.resize(answer.wanted.len(), decoded.binary_output);
     Ok(encode(&answer, &id, &binary))
 }
 
@@ -125,12 +126,13 @@ async fn raw(
         revision,
         tensors: vec![tensor],
         outputs: Vec::new(),
+        explain: None,
         deadline: shared.deadline(received, timeout(headers, None)?),
         protocol: Protocol::Http,
         received,
     };
     let answer = serve::infer(&shared.server, request).await?;
-    let binary = vec![true; answer.outputs.len()];
+    let binary = vec![true; answer.wanted.len()];
     Ok(encode(&answer, &request_id(headers), &binary))
 }
 
@@ -193,6 +195,7 @@ fn decode(json: &[u8]) -> Result<Decoded, Error> {
             "parameters" => {
                 let parameters = parameters(reader)?;
                 decoded.timeout_us = parameters.timeout_us;
+                decoded.explain = parameters.explain;
                 decoded.binary_output = parameters.binary_data_output.unwrap_or(false);
             }
             "inputs" => {
@@ -272,7 +275,11 @@ fn shape(reader: &mut Reader<'_>) -> Result<Vec<usize>, Error> {
     Ok(shape)
 }
 
-fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
+/// Reads an object of parameters; those that nobody knows are skipped.
+///
+/// # Errors
+/// Names the parameter, or the place, and what was expected.
+pub fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
     let mut found = Parameters::default();
     let whole = |reader: &mut Reader<'_>| {
         let number = reader.number()?;
@@ -284,6 +291,7 @@ fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
     reader.object(|reader, key| {
         match key {
             "timeout" => found.timeout_us = Some(whole(reader)?),
+            "explain" => found.explain = explain_parameter(reader)?,
             "binary_data" => found.binary_data = Some(reader.boolean()?),
             "binary_data_output" => found.binary_data_output = Some(reader.boolean()?),
             "binary_data_size" => found.binary_data_size = Some(whole(reader)? as usize),
@@ -298,6 +306,15 @@ fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
         Ok(())
     })?;
     Ok(found)
+}
+
+fn explain_parameter(reader: &mut Reader<'_>) -> Result<Option<Explain>, Error> {
+    match reader.kind()? {
+        Kind::Text => explain::from_text(&reader.text()?).map(Some),
+        Kind::Number => explain::from_number(reader.number()?).map(Some),
+        Kind::Null => reader.null().map(|()| None),
+        _ => Err(explain::expected()),
+    }
 }
 
 /// Gives every input its values, from its JSON or from the bytes after it, in order.
@@ -356,12 +373,12 @@ fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> Response {
         .as_bytes(),
     );
     let mut bytes = Vec::new();
-    for (index, output) in answer.outputs().enumerate() {
+    for (index, output) in answer.answers().enumerate() {
         let comma = if index > 0 { "," } else { "" };
         let head = format!(
             "{comma}{{\"name\":{},\"shape\":{:?},\"datatype\":\"{}\"",
-            text(&output.name),
-            answer.shape(output),
+            text(output.name),
+            answer.shape(&output),
             output.dtype
         );
         json.extend_from_slice(head.as_bytes());
@@ -370,8 +387,8 @@ fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> Response {
             data::write_bytes(
                 &mut bytes,
                 output.dtype,
-                &output.labels,
-                answer.values(output),
+                output.labels,
+                answer.values(&output),
             );
             let size = bytes.len() - before;
             json.extend_from_slice(
@@ -383,8 +400,8 @@ fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> Response {
         data::write_json(
             &mut json,
             output.dtype,
-            &output.labels,
-            answer.values(output),
+            output.labels,
+            answer.values(&output),
         );
         json.extend_from_slice(b"]}");
     }

@@ -12,6 +12,7 @@ use super::{Answer, Context, json_answer, revision_id};
 use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::usage::{Histogram, Outcome, Protocol, Snapshot};
+use crate::serve::extras::available;
 use crate::tensor::DType;
 
 const EXTENSIONS: [&str; 4] = [
@@ -101,6 +102,15 @@ fn about(context: &Context, model: &str, revision: Option<u64>) -> Answer {
         .map(|column| column.name.as_str())
         .collect();
     let outputs: Vec<Value> = signature.outputs.iter().map(output).collect();
+    // Not among the outputs: clients that ask for every output they find would pay for them.
+    let extras = available(&found).into_iter().map(|(name, dtype, dims)| {
+        let shape: Vec<i64> = [-1]
+            .into_iter()
+            .chain(dims.iter().map(|n| *n as i64))
+            .collect();
+        json!({ "name": name, "datatype": dtype.name(), "shape": shape })
+    });
+    let extras: Vec<Value> = extras.collect();
     Ok(json_answer(&json!({
         "name": model,
         "versions": versions,
@@ -113,6 +123,7 @@ fn about(context: &Context, model: &str, revision: Option<u64>) -> Answer {
         "outputs": outputs,
         "parameters": {
             "features": features,
+            "extras": extras,
             "objective": outline.objective,
             "engine": outline.engine,
             "revision": found.id,

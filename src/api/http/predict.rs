@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::data::{self, List};
-use super::infer::timeout;
+use super::infer::{parameters, timeout};
 use super::json::{Kind, Reader};
 use crate::api::Shared;
 use crate::error::Error;
 use crate::model::usage::Protocol;
-use crate::serve::{self, InferRequest, InferResponse};
+use crate::serve::{self, Answer, Explain, InferRequest, InferResponse};
 use crate::tensor::{Cell, DType, Tensor, Values};
 
 /// Columns of records, in the order of the first record.
@@ -36,11 +36,13 @@ pub async fn predict(
     body: Bytes,
 ) -> Result<Response, Error> {
     let received = Instant::now();
+    let (tensors, explain) = decode(&body)?;
     let request = InferRequest {
         slot,
         revision,
-        tensors: decode(&body)?,
+        tensors,
         outputs: Vec::new(),
+        explain,
         deadline: shared.deadline(received, timeout(headers, None)?),
         protocol: Protocol::Http,
         received,
@@ -49,13 +51,18 @@ pub async fn predict(
     Ok(encode(&answer))
 }
 
-fn decode(body: &[u8]) -> Result<Vec<Tensor>, Error> {
+fn decode(body: &[u8]) -> Result<(Vec<Tensor>, Option<Explain>), Error> {
     let mut tensors = None;
+    let mut explain = None;
     let mut reader = Reader::new(body);
     reader.object(|reader, key| {
         let given = match key {
             "instances" => instances(reader)?,
             "inputs" => columns(reader)?,
+            "parameters" if reader.kind()? == Kind::Object => {
+                explain = parameters(reader)?.explain;
+                return Ok(());
+            }
             _ => return reader.skip(),
         };
         if tensors.replace(given).is_some() {
@@ -66,7 +73,8 @@ fn decode(body: &[u8]) -> Result<Vec<Tensor>, Error> {
         Ok(())
     })?;
     reader.end()?;
-    tensors.ok_or_else(|| Error::invalid("body: expected a key \"instances\""))
+    let tensors = tensors.ok_or_else(|| Error::invalid("body: expected a key \"instances\""))?;
+    Ok((tensors, explain))
 }
 
 /// A list of rows: lists of values, or objects by feature name.
@@ -167,28 +175,19 @@ fn cell(reader: &mut Reader<'_>) -> Result<Cell, Error> {
 /// One prediction per row: the value or list of the only output, or an object of all outputs.
 fn encode(answer: &InferResponse) -> Response {
     let start = Instant::now();
-    let width = answer.revision.signature.result_width();
     let mut json = b"{\"predictions\":[".to_vec();
-    let outputs: Vec<_> = answer.outputs().collect();
-    for (row, results) in answer.results.chunks_exact(width).enumerate() {
+    let outputs: Vec<_> = answer.answers().collect();
+    for (row, results) in answer.results.chunks_exact(answer.width).enumerate() {
         json.extend_from_slice(if row > 0 { b"," } else { b"" });
         json.extend_from_slice(if outputs.len() > 1 { b"{" } else { b"" });
         for (index, output) in outputs.iter().enumerate() {
             if outputs.len() > 1 {
                 let comma = if index > 0 { "," } else { "" };
-                let name = serde_json::Value::from(output.name.as_str());
+                let name = serde_json::Value::from(output.name);
                 json.extend_from_slice(format!("{comma}{name}:").as_bytes());
             }
-            let values = &results[output.offset..output.offset + output.len()];
-            let is_list = output.columns.is_some();
-            json.extend_from_slice(if is_list { b"[" } else { b"" });
-            data::write_json(
-                &mut json,
-                output.dtype,
-                &output.labels,
-                values.iter().copied(),
-            );
-            json.extend_from_slice(if is_list { b"]" } else { b"" });
+            let dims: Vec<usize> = output.dims().collect();
+            write_nested(&mut json, output, &dims, &results[output.columns()]);
         }
         json.extend_from_slice(if outputs.len() > 1 { b"}" } else { b"" });
     }
@@ -197,23 +196,50 @@ fn encode(answer: &InferResponse) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
+/// One row's values of an output as lists in lists; a single value without dimensions.
+fn write_nested(json: &mut Vec<u8>, output: &Answer, dims: &[usize], values: &[f64]) {
+    let write = |json: &mut Vec<u8>| {
+        data::write_json(json, output.dtype, output.labels, values.iter().copied());
+    };
+    match dims {
+        [] => write(json),
+        [_] => {
+            json.push(b'[');
+            write(json);
+            json.push(b']');
+        }
+        [_, rest @ ..] => {
+            json.push(b'[');
+            let size = rest.iter().product::<usize>().max(1);
+            for (index, values) in values.chunks(size).enumerate() {
+                json.extend_from_slice(if index > 0 { b"," } else { b"" });
+                write_nested(json, output, rest, values);
+            }
+            json.push(b']');
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rows_and_records_become_tensors() {
-        let rows = decode(br#"{"instances": [[1, "a"], [null, "b"]]}"#).unwrap();
+        let (rows, _) = decode(br#"{"instances": [[1, "a"], [null, "b"]]}"#).unwrap();
         assert_eq!(
             (rows.len(), rows[0].shape.as_slice()),
             (1, [2, 2].as_slice())
         );
-        let records =
+        let (records, _) =
             decode(br#"{"instances": [{"x": 1, "y": "a"}, {"y": "b", "x": true}]}"#).unwrap();
         assert_eq!(records[0].name, "x");
         let cells = vec![Cell::Number(1.0), Cell::Number(1.0)];
         assert_eq!(records[0].values, Values::Cells(cells));
-        let columns = decode(br#"{"inputs": {"x": [1, 2], "y": [3, 4]}}"#).unwrap();
+        let (columns, explain) =
+            decode(br#"{"inputs": {"x": [1, 2], "y": [3, 4]}, "parameters": {"explain": 2}}"#)
+                .unwrap();
+        assert_eq!(explain, Some(Explain::Top(2)));
         assert_eq!(columns[1].shape, [2]);
     }
 

@@ -28,6 +28,10 @@ pub enum Kind {
     Prediction,
     /// Sums of leaves.
     Raw,
+    /// SHAP values.
+    Contributions,
+    /// Indices of leaves.
+    Leaves,
 }
 
 /// A loaded model, and the predictors that no thread uses at the moment.
@@ -112,6 +116,60 @@ impl Booster {
         })
     }
 
+    /// How many values the library gives for one row.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn columns(&self, kind: Kind) -> Result<usize, EngineError> {
+        let mut length = 0;
+        // SAFETY: the handle is alive, and the result outlives the call.
+        check(unsafe {
+            sys::LGBM_BoosterCalcNumPredict(self.handle, 1, code(kind), 0, -1, &mut length)
+        })?;
+        usize::try_from(length)
+            .map_err(|_| EngineError::Failed("lightgbm: a negative number of results".to_string()))
+    }
+
+    /// Predicts rows with a predictor made for this call: for kinds that are seldom asked for.
+    /// `rows` are `[features]` each, NaN = missing; `out` is `[rows, columns(kind)]`.
+    ///
+    /// # Errors
+    /// When a length is wrong, or what the library says.
+    pub fn predict_seldom<'a>(
+        &self,
+        kind: Kind,
+        rows: impl Iterator<Item = &'a [f64]>,
+        out: &mut [f64],
+    ) -> Result<(), EngineError> {
+        let columns = self.columns(kind)?;
+        if columns == 0 {
+            return Ok(());
+        }
+        silence();
+        let config = Seldom(self.make(kind)?);
+        for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
+            if row.len() != self.features {
+                return Err(EngineError::Failed(format!(
+                    "lightgbm: {} values, expected {}",
+                    row.len(),
+                    self.features
+                )));
+            }
+            let mut written = 0;
+            // SAFETY: the config belongs to the booster, which is alive; it was made for rows of
+            // `features` 64-bit floats, and writes `columns` of them by the library's own count.
+            check(unsafe {
+                sys::LGBM_BoosterPredictForMatSingleRowFast(
+                    config.0,
+                    row.as_ptr().cast(),
+                    &mut written,
+                    out.as_mut_ptr(),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// The library's own sizes are those that we allocate for.
     fn check_sizes(&self) -> Result<(), EngineError> {
         let (mut features, mut classes, mut per_iteration) = (0, 0, 0);
@@ -124,17 +182,12 @@ impl Booster {
                 &mut per_iteration,
             ))?;
         }
-        let (mut predicted, mut raw) = (0, 0);
-        for (kind, length) in [(Kind::Prediction, &mut predicted), (Kind::Raw, &mut raw)] {
-            // SAFETY: as above.
-            check(unsafe {
-                sys::LGBM_BoosterCalcNumPredict(self.handle, 1, code(kind), 0, -1, length)
-            })?;
-        }
+        let (predicted, raw) = (self.columns(Kind::Prediction)?, self.columns(Kind::Raw)?);
         let same = i64::from(features) == self.features as i64
-            && [i64::from(classes), i64::from(per_iteration), predicted, raw]
+            && [i64::from(classes), i64::from(per_iteration)]
                 .iter()
-                .all(|count| *count == self.outputs as i64);
+                .all(|count| *count == self.outputs as i64)
+            && [predicted, raw] == [self.outputs; 2];
         if !same {
             return Err(EngineError::Failed(format!(
                 "lightgbm: expected {} features and {} outputs, the library read {features} and {classes}",
@@ -195,7 +248,7 @@ impl Predictors<'_> {
         };
         let config = match kind {
             Kind::Prediction => pair.prediction,
-            Kind::Raw => pair.raw,
+            _ => pair.raw,
         };
         let mut written = 0;
         // SAFETY: the config belongs to the booster, which is alive; it was made for rows of
@@ -215,6 +268,15 @@ impl Predictors<'_> {
             )));
         }
         Ok(())
+    }
+}
+
+/// A predictor of one call. Freed when dropped.
+struct Seldom(sys::FastConfigHandle);
+
+impl Drop for Seldom {
+    fn drop(&mut self) {
+        free(self.0);
     }
 }
 
@@ -246,6 +308,8 @@ fn code(kind: Kind) -> c_int {
     match kind {
         Kind::Prediction => sys::C_API_PREDICT_NORMAL as c_int,
         Kind::Raw => sys::C_API_PREDICT_RAW_SCORE as c_int,
+        Kind::Contributions => sys::C_API_PREDICT_CONTRIB as c_int,
+        Kind::Leaves => sys::C_API_PREDICT_LEAF_INDEX as c_int,
     }
 }
 

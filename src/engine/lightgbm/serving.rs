@@ -1,9 +1,11 @@
 //! The engine: outline from our parser, numbers from the library.
 //!
-//! Outputs: `predict` and `raw`, as forest names them.
+//! Outputs: `predict` and `raw`, as forest names them. Extras: the library's contributions and leaves.
 
 use super::library::{Booster, Kind};
-use crate::engine::{Engine, EngineError, Format, ModelFile, Outline, Output, check_shape};
+use crate::engine::{
+    Engine, EngineError, Extra, Format, ModelFile, Outline, Output, check_room, check_shape,
+};
 use crate::forest::lightgbm::parse;
 use crate::forest::{ParseError, Parsed};
 use crate::tensor::{DType, Element, Rows};
@@ -13,6 +15,8 @@ use crate::tensor::{DType, Element, Rows};
 pub struct LightgbmEngine {
     booster: Booster,
     outline: Outline,
+    /// Whether leaves hold linear models, of which the library gives no contributions.
+    linear: bool,
     /// Columns of each of the two outputs.
     columns: usize,
     /// The text's size, which is about what the library keeps of it.
@@ -30,6 +34,7 @@ impl LightgbmEngine {
         let booster = Booster::load(&file.bytes, forest.features, forest.outputs)?;
         Ok(LightgbmEngine {
             booster,
+            linear: !forest.linear.is_empty(),
             columns: forest.outputs,
             memory_bytes: file.bytes.len(),
             outline: outline(parsed, refused),
@@ -56,8 +61,38 @@ impl Engine for LightgbmEngine {
         Ok(())
     }
 
+    fn extra_shape(&self, extra: Extra) -> Result<Vec<usize>, EngineError> {
+        if self.linear && extra == Extra::Contributions {
+            return Err(EngineError::Unsupported(
+                "contributions: lightgbm gives none for linear trees".to_string(),
+            ));
+        }
+        let columns = self.booster.columns(kind_of(extra))?;
+        Ok(match extra {
+            Extra::Contributions if self.columns > 1 => vec![self.columns, columns / self.columns],
+            _ => vec![columns],
+        })
+    }
+
+    fn extra(&self, extra: Extra, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        let width = self.extra_shape(extra)?.iter().product();
+        check_room(&self.outline, rows, width, out)?;
+        let Rows::F64(matrix) = rows else {
+            return Err(EngineError::Failed("expected 64-bit rows".to_string()));
+        };
+        self.booster
+            .predict_seldom(kind_of(extra), matrix.rows(), out)
+    }
+
     fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+}
+
+fn kind_of(extra: Extra) -> Kind {
+    match extra {
+        Extra::Contributions => Kind::Contributions,
+        Extra::Leaves => Kind::Leaves,
     }
 }
 

@@ -63,6 +63,10 @@ pub enum Kind {
     Value,
     /// The raw score.
     Margin,
+    /// SHAP values; through a matrix only.
+    Contributions,
+    /// Node ids of leaves; through a matrix only.
+    Leaves,
 }
 
 /// A loaded model. Freed when dropped.
@@ -391,6 +395,8 @@ impl Kind {
         let kind = match self {
             Kind::Value => 0,
             Kind::Margin => 1,
+            Kind::Contributions => 2,
+            Kind::Leaves => 6,
         };
         CString::new(format!(
             r#"{{"type":{kind},"training":false,"iteration_begin":0,"iteration_end":{rounds},"strict_shape":true,"cache_id":0,"missing":NaN}}"#

@@ -2,14 +2,14 @@
 //! compared with.
 //!
 //! Outputs as [`super::forest`]: `predict` (the library's prediction) and, on request, `raw`
-//! (the margin). The library validates nothing of a tree's indices, so a file that forest finds
+//! (the margin). Extras: the library's contributions and leaves, through its own matrix. The library validates nothing of a tree's indices, so a file that forest finds
 //! broken never reaches it.
 
 mod library;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{Engine, EngineError, Format, Libraries, ModelFile, Outline, Output};
+use super::{Engine, EngineError, Extra, Format, Libraries, ModelFile, Outline, Output};
 use crate::forest::{ParseError, xgboost};
 use crate::tensor::{DType, Element, Matrix, Rows};
 use library::{Booster, Kind, Library};
@@ -21,6 +21,8 @@ struct XgboostEngine {
     outline: Outline,
     /// Columns of the prediction; the raw scores follow it.
     predicted: usize,
+    /// Columns of [`Extra::ALL`], found out when they are first asked for.
+    extras: [OnceLock<Result<usize, EngineError>>; 2],
     bytes: usize,
 }
 
@@ -29,6 +31,8 @@ struct XgboostEngine {
 struct Model {
     booster: Booster,
     path: Path,
+    /// The library promises no thread safety for all boosters where rows come as its own matrix.
+    matrix: Mutex<()>,
 }
 
 /// How rows reach a booster.
@@ -38,9 +42,8 @@ enum Path {
     InPlace,
     /// Through the library's own matrix, which takes no infinite values. Linear boosters know no
     /// other way, and DART's in-place sums round differently from what every caller of
-    /// `Booster.predict` gets. The library promises no thread safety for all boosters on this path,
-    /// hence the lock.
-    Matrix(Mutex<()>),
+    /// `Booster.predict` gets.
+    Matrix,
 }
 
 /// Loads a model file into the library.
@@ -70,9 +73,13 @@ pub fn load(
     }
     let path = match description.booster.as_str() {
         "gbtree" => Path::InPlace,
-        _ => Path::Matrix(Mutex::new(())),
+        _ => Path::Matrix,
     };
-    let model = Model { booster, path };
+    let model = Model {
+        booster,
+        path,
+        matrix: Mutex::new(()),
+    };
     // The first calls configure the booster, so that later ones only read it.
     let probe = vec![f32::NAN; features];
     let predicted = model.width(Kind::Value, &probe)?;
@@ -104,6 +111,7 @@ pub fn load(
         model,
         outline,
         predicted,
+        extras: Default::default(),
         bytes: file.bytes.len(),
     }))
 }
@@ -166,16 +174,47 @@ impl Model {
     ) -> Result<(), EngineError> {
         match &self.path {
             Path::InPlace => self.booster.predict_in_place(kind, values, width, take),
-            Path::Matrix(lock) => {
-                // The lock guards no data of ours, so a panic elsewhere cannot have broken any.
-                let _alone = lock.lock().unwrap_or_else(PoisonError::into_inner);
-                self.booster.predict_matrix(kind, values, width, take)
-            }
+            Path::Matrix => self.run_matrix(kind, values, width, take),
         }
+    }
+
+    fn run_matrix(
+        &self,
+        kind: Kind,
+        values: &[f32],
+        width: usize,
+        take: impl FnOnce(&[f32]) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        // The lock guards no data of ours, so a panic elsewhere cannot have broken any.
+        let _alone = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
+        self.booster.predict_matrix(kind, values, width, take)
     }
 }
 
 impl XgboostEngine {
+    /// The library refuses some extras of some boosters, and says so only when it is asked.
+    fn extra_columns(&self, extra: Extra) -> Result<usize, EngineError> {
+        let probe = || {
+            let row = vec![f32::NAN; self.outline.features.len()];
+            let mut columns = 0;
+            let take = |values: &[f32]| {
+                columns = values.len();
+                Ok(())
+            };
+            let asked = self.model.run_matrix(kind_of(extra), &row, row.len(), take);
+            match asked {
+                Ok(()) => Ok(columns),
+                Err(error) => Err(EngineError::Unsupported(format!("{extra}: {error}"))),
+            }
+        };
+        let [contributions, leaves] = &self.extras;
+        let known = match extra {
+            Extra::Contributions => contributions,
+            Extra::Leaves => leaves,
+        };
+        known.get_or_init(probe).clone()
+    }
+
     /// Predicts and writes the result to the columns from `offset` on.
     fn fill(
         &self,
@@ -187,16 +226,10 @@ impl XgboostEngine {
         let width = self.outline.width();
         let columns = match kind {
             Kind::Value => self.predicted,
-            Kind::Margin => width - self.predicted,
+            _ => width - self.predicted,
         };
         let take = |values: &[f32]| {
-            if values.len() != rows.len() * columns {
-                return Err(EngineError::Failed(format!(
-                    "expected {} values from xgboost, got {}",
-                    rows.len() * columns,
-                    values.len()
-                )));
-            }
+            check_count(rows.len() * columns, values)?;
             for (out, values) in out
                 .chunks_exact_mut(width)
                 .zip(values.chunks_exact(columns))
@@ -209,6 +242,23 @@ impl XgboostEngine {
         };
         self.model.run(kind, rows.values(), rows.width(), take)
     }
+}
+
+fn kind_of(extra: Extra) -> Kind {
+    match extra {
+        Extra::Contributions => Kind::Contributions,
+        Extra::Leaves => Kind::Leaves,
+    }
+}
+
+fn check_count(expected: usize, values: &[f32]) -> Result<(), EngineError> {
+    if values.len() == expected {
+        return Ok(());
+    }
+    Err(EngineError::Failed(format!(
+        "expected {expected} values from xgboost, got {}",
+        values.len()
+    )))
 }
 
 impl Engine for XgboostEngine {
@@ -226,6 +276,34 @@ impl Engine for XgboostEngine {
         }
         self.fill(rows, Kind::Value, 0, out)?;
         self.fill(rows, Kind::Margin, self.predicted, out)
+    }
+
+    fn extra_shape(&self, extra: Extra) -> Result<Vec<usize>, EngineError> {
+        let columns = self.extra_columns(extra)?;
+        let raw = self.outline.width() - self.predicted;
+        Ok(match extra {
+            Extra::Contributions if raw > 1 => vec![raw, columns / raw],
+            _ => vec![columns],
+        })
+    }
+
+    fn extra(&self, extra: Extra, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        let width = self.extra_columns(extra)?;
+        super::check_room(&self.outline, rows, width, out)?;
+        let Rows::F32(rows) = rows else {
+            return Err(EngineError::Failed("expected 32-bit rows".to_string()));
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let take = |values: &[f32]| {
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = f64::from(*value);
+            }
+            check_count(out.len(), values)
+        };
+        self.model
+            .run_matrix(kind_of(extra), rows.values(), rows.width(), take)
     }
 
     fn memory_bytes(&self) -> usize {

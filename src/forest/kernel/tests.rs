@@ -95,6 +95,7 @@ fn tree(outputs: usize) -> impl Strategy<Value = Tree> {
                 leaves: leaves[..13 * leaf_width].to_vec(),
                 leaf_width,
                 output: if wide { 0 } else { output },
+                ..Tree::default()
             }
         })
 }
@@ -246,6 +247,7 @@ fn grown_tree(style: Style, random: &mut Random) -> Tree {
             .collect(),
         leaf_width: style.width,
         output: 0,
+        ..Tree::default()
     }
 }
 

@@ -6,7 +6,7 @@ use super::ParseError;
 use super::text::{lines, malformed, real, whole, words};
 use crate::forest::linear::LinearLeaves;
 use crate::forest::reference::ZERO_THRESHOLD;
-use crate::forest::{CategoryRule, CategorySet, Child, Missing, Split, Test, Tree};
+use crate::forest::{CategoryRule, CategorySet, Child, Cover, Missing, Split, Test, Tree};
 
 /// Bits of a `decision_type`.
 const CATEGORICAL: u8 = 1;
@@ -135,13 +135,14 @@ impl<'a> Fields<'a> {
             splits: Vec::new(),
             leaves: leaf_values,
             leaf_width: 1,
-            output: 0,
+            ..Tree::default()
         };
         let categories = match self.number("num_cat")? {
             count if count < 0 => return malformed(format!("tree {}: num_cat < 0", self.index)),
             count => count as usize,
         };
         if leaves == 1 {
+            tree.cover = self.cover(leaves, &[]);
             return Ok(tree);
         }
         let first_set = sets.len();
@@ -186,7 +187,21 @@ impl<'a> Fields<'a> {
             });
         }
         tree.splits = ordered(splits, &place);
+        tree.cover = self.cover(leaves, &place);
         Ok(tree)
+    }
+
+    /// The counts of rows, splits in the order of `place`. No prediction needs them, so a model
+    /// without them, or with broken ones, still serves.
+    fn cover(&self, leaves: usize, place: &[u32]) -> Option<Cover> {
+        let counts = match place.len() {
+            0 => Vec::new(),
+            count => self.array("internal_count", count, whole::<i32>).ok()?,
+        };
+        Some(Cover::Count {
+            splits: ordered(counts, place),
+            leaves: self.array("leaf_count", leaves, whole::<i32>).ok()?,
+        })
     }
 
     fn read_sets(&self, count: usize, sets: &mut Vec<CategorySet>) -> Result<(), ParseError> {
@@ -375,10 +390,10 @@ fn flushed(threshold: f64) -> f64 {
     (-ZERO_THRESHOLD).next_down()
 }
 
-fn ordered(splits: Vec<Split>, places: &[u32]) -> Vec<Split> {
-    let mut order: Vec<(u32, Split)> = places.iter().copied().zip(splits).collect();
+fn ordered<T>(nodes: Vec<T>, places: &[u32]) -> Vec<T> {
+    let mut order: Vec<(u32, T)> = places.iter().copied().zip(nodes).collect();
     order.sort_unstable_by_key(|(place, _)| *place);
-    order.into_iter().map(|(_, split)| split).collect()
+    order.into_iter().map(|(_, node)| node).collect()
 }
 
 /// The start of a text, for messages.

@@ -399,6 +399,7 @@ impl Read {
             leaves: values,
             leaf_width: width,
             output: first,
+            ..Tree::default()
         });
         Ok(())
     }

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use super::value::Value;
 use super::{malformed, unsupported};
-use crate::forest::{CategoryRule, CategorySet, Child, Missing, ParseError, Split, Test, Tree};
+use crate::forest::{
+    CategoryRule, CategorySet, Child, Cover, Missing, ParseError, Split, Test, Tree,
+};
 
 /// 256 MiB of category sets in one model. A file's bytes bound everything else, but one code near
 /// 2^24 makes a set of 2 MiB.
@@ -42,6 +44,8 @@ struct Nodes<'a> {
     vectors: Option<Vectors<'a>>,
     /// Empty in files that know no categories.
     split_type: &'a [i64],
+    /// `None` in files that have no covers, or not of every node.
+    cover: Option<Cow<'a, [f32]>>,
     categories: Categories<'a>,
 }
 
@@ -112,6 +116,7 @@ impl TreeReader {
         let mut seen = vec![false; nodes.left.len()];
         let mut splits: Vec<Split> = Vec::new();
         let mut leaves = Vec::new();
+        let (mut split_ids, mut leaf_ids) = (Vec::new(), Vec::new());
         let mut open = vec![(0, Slot::Root)];
         while let Some((node, slot)) = open.pop() {
             if seen[node] {
@@ -127,9 +132,11 @@ impl TreeReader {
                     let value = weight.map_or(*value, |weight| value * weight);
                     leaves.push(f64::from(value));
                 }
+                leaf_ids.push(node as u32);
                 Child::Leaf(index as u32)
             } else {
                 splits.push(self.split(&nodes, node)?);
+                split_ids.push(node as u32);
                 let (left, right) = nodes.children(node)?;
                 open.push((right, Slot::Right(index)));
                 open.push((left, Slot::Left(index)));
@@ -147,6 +154,8 @@ impl TreeReader {
             leaf_width: nodes.width,
             // A vector leaf has values for all outputs.
             output: if nodes.vectors.is_some() { 0 } else { output },
+            cover: nodes.cover(&split_ids, &leaf_ids),
+            leaf_ids,
         })
     }
 
@@ -232,6 +241,8 @@ impl<'a> Nodes<'a> {
                 (_, None) => Some(Vectors::ByNode(tree.floats("base_weights")?)),
             },
             split_type: optional("split_type")?,
+            // No prediction needs it, so a model without it, or with a broken one, still serves.
+            cover: tree.floats("sum_hessian").ok(),
             categories: Categories {
                 codes: optional("categories")?,
                 nodes: optional("categories_nodes")?,
@@ -266,6 +277,19 @@ impl<'a> Nodes<'a> {
         }
         nodes.categories.check()?;
         Ok(nodes)
+    }
+
+    /// The covers of the nodes that the walk reached, in its order.
+    fn cover(&self, splits: &[u32], leaves: &[u32]) -> Option<Cover> {
+        let all = self.cover.as_ref()?;
+        if all.len() != self.left.len() {
+            return None;
+        }
+        let of = |nodes: &[u32]| nodes.iter().map(|node| all[*node as usize]).collect();
+        Some(Cover::Hessian {
+            splits: of(splits),
+            leaves: of(leaves),
+        })
     }
 
     /// The values of a leaf.

@@ -3,13 +3,15 @@
 
 use std::time::SystemTime;
 
+use super::extras::Explain;
 use super::*;
-use crate::engine::{Engine, EngineError, Feature, Format, Outline, Output};
+use crate::engine::{Engine, EngineError, Extra, Feature, Format, Outline, Output};
 use crate::model::revision::Cost;
 use crate::model::signature::Signature;
 use crate::tensor::{DType, Element, Matrix};
 
-/// Answers each row with the sum of its values; fails on any row that holds -1.
+/// Answers each row with the sum of its values, of which each contributes itself; fails on any row
+/// that holds -1.
 #[derive(Debug)]
 struct Sum(Outline);
 
@@ -31,8 +33,32 @@ impl Engine for Sum {
         Ok(())
     }
 
+    fn extra_shape(&self, _extra: Extra) -> Result<Vec<usize>, EngineError> {
+        Ok(vec![self.0.features.len() + 1])
+    }
+
+    fn extra(&self, _extra: Extra, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
+        let Rows::F64(rows) = rows else {
+            return Err(EngineError::Failed("expected FP64".to_string()));
+        };
+        for (out, row) in out.chunks_exact_mut(rows.width() + 1).zip(rows.rows()) {
+            out[..row.len()].copy_from_slice(row);
+        }
+        Ok(())
+    }
+
     fn memory_bytes(&self) -> usize {
         0
+    }
+}
+
+/// Rows of two values each, with these extras.
+fn explained(revision: &Revision, explain: Explain, count: usize) -> Work {
+    let values = (0..count * 2).map(|value| value as f64).collect();
+    let extras = Extras::new(revision, Vec::new(), Some(explain)).unwrap();
+    Work {
+        rows: Rows::F64(Matrix::new(values, 2).unwrap()),
+        extras: extras.map(Arc::new),
     }
 }
 
@@ -158,11 +184,7 @@ async fn a_full_queue_and_a_passed_deadline_are_answers() {
         threads: 1,
         queue_rows_max: 2,
     };
-    let queue = Queue {
-        state: Mutex::default(),
-        wake: Condvar::new(),
-        rows_max: settings.queue_rows_max,
-    };
+    let queue = Queue::new(settings.queue_rows_max, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = |count: usize| Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap());
     let _first = queue.push(&dear, rows(2), &policy(4, 0), None).unwrap();
@@ -179,11 +201,7 @@ async fn a_full_queue_and_a_passed_deadline_are_answers() {
 
 #[test]
 fn work_whose_caller_is_gone_is_dropped() {
-    let queue = Queue {
-        state: Mutex::default(),
-        wake: Condvar::new(),
-        rows_max: 100,
-    };
+    let queue = Queue::new(100, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = || Rows::F64(Matrix::new(vec![1.0], 1).unwrap());
     drop(queue.push(&dear, rows(), &policy(4, 0), None).unwrap());
@@ -198,4 +216,49 @@ fn work_whose_caller_is_gone_is_dropped() {
             .load(std::sync::atomic::Ordering::Relaxed),
         1
     );
+}
+
+#[tokio::test]
+async fn explanations_are_never_inline_and_come_in_small_parts() {
+    let batcher = batcher(2);
+    let cheap = revision(1, 2, 1);
+    let policy = policy(256, 0);
+    let all = explained(&cheap, Explain::All, 20);
+    let got = batcher.run(&cheap, all, &policy, None).await.unwrap();
+    // The sum, then both values and the mean.
+    assert_eq!(got[4..8], [5.0, 2.0, 3.0, 0.0]);
+    assert_eq!(got.len(), 20 * 4);
+    let top = explained(&cheap, Explain::Top(1), 2);
+    let got = batcher.run(&cheap, top, &policy, None).await.unwrap();
+    // The sum, the second feature, its value.
+    assert_eq!(got, [1.0, 1.0, 1.0, 5.0, 1.0, 3.0]);
+    assert_eq!(cheap.usage.batches(Dispatch::Inline), 0);
+    let calls = [Dispatch::Full, Dispatch::Idle].map(|reason| cheap.usage.batches(reason));
+    assert_eq!(calls.iter().sum::<u64>(), 4);
+    let past = Instant::now().checked_sub(Duration::from_secs(1));
+    let late = explained(&cheap, Explain::All, 1);
+    let error = batcher.run(&cheap, late, &policy, past).await.unwrap_err();
+    assert_eq!(error.code, Code::DeadlineExceeded);
+}
+
+#[test]
+fn explanations_leave_a_thread_to_predictions() {
+    let queue = Queue::new(100, 2);
+    let dear = revision(1, 2, 1_000_000);
+    let push = |work: Work| queue.push(&dear, work, &policy(4, 0), None).unwrap();
+    let first = push(explained(&dear, Explain::All, 4));
+    let other = push(explained(&dear, Explain::Top(1), 1));
+    let rows = Rows::F64(Matrix::new(vec![1.0, 2.0], 2).unwrap());
+    let prediction = push(rows.into());
+    let next = || {
+        let (jobs, _) = queue.next_batch().unwrap();
+        assert_eq!(jobs.len(), 1);
+        (jobs[0].has_extras(), jobs[0].work.rows.len())
+    };
+    assert_eq!(next(), (true, 4));
+    // One of two threads explains: the other takes the prediction, which is younger.
+    assert_eq!(next(), (false, 1));
+    queue.finish_extras();
+    assert_eq!(next(), (true, 1));
+    drop((first, other, prediction));
 }
