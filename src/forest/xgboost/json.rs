@@ -21,6 +21,20 @@ pub fn read(bytes: &[u8]) -> Result<Value, ParseError> {
     }
 }
 
+enum Number {
+    Integer(i64),
+    Float(f32),
+}
+
+impl Number {
+    fn value(self) -> Value {
+        match self {
+            Number::Integer(number) => Value::Integer(number),
+            Number::Float(number) => Value::Float(number),
+        }
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -46,7 +60,7 @@ impl<'a> Reader<'a> {
             Some(b'-') if self.bytes.get(self.at + 1) == Some(&b'I') => {
                 self.word("-Infinity", Value::Float(f32::NEG_INFINITY))
             }
-            Some(b'-' | b'+' | b'0'..=b'9') => self.number(),
+            Some(b'-' | b'+' | b'0'..=b'9') => Ok(self.number()?.value()),
             _ => self.expected("a value"),
         }
     }
@@ -83,14 +97,20 @@ impl<'a> Reader<'a> {
         }
         loop {
             // Nearly all of a file is in lists of numbers, so they go the short way.
-            let value = match (self.peek_token(), self.bytes.get(self.at + 1)) {
-                (Some(b'0'..=b'9'), _) | (Some(b'-'), Some(b'0'..=b'9')) => self.number()?,
-                _ => self.value(depth + 1)?,
-            };
-            match (&mut list, value) {
-                (Value::Integers(list), Value::Integer(value)) => list.push(value),
-                (Value::Floats(list), Value::Float(value)) => list.push(value),
-                (list, value) => list.push(value),
+            match (self.peek_token(), self.bytes.get(self.at + 1)) {
+                (Some(b'0'..=b'9'), _) | (Some(b'-'), Some(b'0'..=b'9')) => {
+                    let start = self.at;
+                    match (&mut list, self.digits()) {
+                        (Value::Integers(list), Some(Number::Integer(value))) => list.push(value),
+                        (Value::Floats(list), Some(Number::Float(value))) => list.push(value),
+                        (list, Some(number)) => list.push(number.value()),
+                        (_, None) => return self.no_number(start),
+                    }
+                }
+                _ => {
+                    let value = self.value(depth + 1)?;
+                    list.push(value);
+                }
             }
             match self.peek_token() {
                 Some(b',') => self.at += 1,
@@ -103,17 +123,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Value, ParseError> {
+    fn number(&mut self) -> Result<Number, ParseError> {
         let start = self.at;
-        let mut digits = 0_u64;
-        let mut plain = true;
+        match self.digits() {
+            Some(number) => Ok(number),
+            None => self.no_number(start),
+        }
+    }
+
+    #[cold]
+    fn no_number<T>(&self, start: usize) -> Result<T, ParseError> {
+        let text = str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
+        malformed(format!("json, byte {start}: \"{text}\" is not a number"))
+    }
+
+    /// The number that is next, and no `Result`: this is where a large file spends its time.
+    #[inline]
+    fn digits(&mut self) -> Option<Number> {
+        let start = self.at;
+        let mut digits = 0_i64;
+        let (mut plain, mut whole) = (true, true);
         while let Some(byte) = self.bytes.get(self.at) {
             match byte {
                 b'0'..=b'9' => {
-                    digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                    digits = digits.wrapping_mul(10).wrapping_add(i64::from(byte - b'0'));
                 }
                 b'-' if self.at == start => {}
-                b'.' | b'e' | b'E' | b'+' | b'-' => plain = false,
+                b'.' | b'e' | b'E' => (plain, whole) = (false, false),
+                b'+' | b'-' => plain = false,
                 _ => break,
             }
             self.at += 1;
@@ -121,23 +158,14 @@ impl<'a> Reader<'a> {
         let text = &self.bytes[start..self.at];
         // Most numbers of a file are short integers; 18 digits cannot overflow.
         if plain && text.len() <= 18 && text != b"-" {
-            let digits = digits as i64;
-            return Ok(Value::Integer(if text[0] == b'-' {
-                -digits
-            } else {
-                digits
-            }));
+            let negative = text.first() == Some(&b'-');
+            return Some(Number::Integer(if negative { -digits } else { digits }));
         }
-        let text = str::from_utf8(text).unwrap_or_default();
-        let value = if text.contains(['.', 'e', 'E']) {
-            text.parse().ok().map(Value::Float)
-        } else {
-            text.parse().ok().map(Value::Integer)
-        };
-        match value {
-            Some(value) => Ok(value),
-            None => malformed(format!("json, byte {start}: \"{text}\" is not a number")),
+        let text = str::from_utf8(text).ok()?;
+        if whole {
+            return text.parse().ok().map(Number::Integer);
         }
+        text.parse().ok().map(Number::Float)
     }
 
     fn word(&mut self, word: &str, value: Value) -> Result<Value, ParseError> {
