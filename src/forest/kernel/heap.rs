@@ -26,7 +26,7 @@ use crate::forest::Child;
 /// Positions of a tree, exits of its top six levels, and bytes of a vector.
 const POSITIONS: usize = 64;
 /// Trees whose exits are found together.
-const GROUP: usize = 8;
+const GROUP: usize = 32;
 /// Levels that the mask holds.
 const TOP: usize = 6;
 /// Lanes that a byte names, and that four vectors hold.
@@ -131,18 +131,51 @@ impl Heap {
     /// was made of the same codes; `sum` knows this layout's leaves.
     #[inline(always)]
     pub unsafe fn one<E: Exits, S: Sum>(&self, exits: &E, codes: *const u8, sum: &mut S) {
-        let (groups, rest) = self.trees.as_chunks::<GROUP>();
-        for (group, trees) in groups.iter().enumerate() {
+        if !E::IN_GROUPS {
+            for (index, tree) in self.trees.iter().enumerate() {
+                // SAFETY: the caller's.
+                unsafe { self.leave(index, exits.look(tree) as usize, codes, sum) }
+            }
+            return;
+        }
+        // While one group's leaves are added, which is a chain of additions in order, the next
+        // group's trees are looked at.
+        let mut found = Found([0; GROUP]);
+        let mut after = Found([0; GROUP]);
+        let (first, mut rest) = self.trees.split_at(self.trees.len().min(GROUP));
+        for (tree, seen) in first.iter().zip(&mut found.0) {
             // SAFETY: the caller's.
+            *seen = unsafe { exits.look(tree) };
+        }
+        let mut count = first.len();
+        let mut tree = 0;
+        while count > 0 {
+            let (next, others) = rest.split_at(rest.len().min(GROUP));
+            // SAFETY: the caller's; groups have at most `GROUP` trees.
             unsafe {
-                for (tree, exit) in exits.exits(trees).into_iter().enumerate() {
-                    self.leave(group * GROUP + tree, exit as usize, codes, sum);
+                exits.walk(&mut found, count);
+                for index in 0..next.len() {
+                    *after.0.get_unchecked_mut(index) = exits.look(next.get_unchecked(index));
+                    self.leave(
+                        tree + index,
+                        *found.0.get_unchecked(index) as usize,
+                        codes,
+                        sum,
+                    );
+                }
+                for index in next.len()..count {
+                    self.leave(
+                        tree + index,
+                        *found.0.get_unchecked(index) as usize,
+                        codes,
+                        sum,
+                    );
                 }
             }
-        }
-        for (tree, top) in rest.iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe { self.leave(groups.len() * GROUP + tree, exits.exit(top), codes, sum) }
+            tree += count;
+            count = next.len();
+            rest = others;
+            std::mem::swap(&mut found, &mut after);
         }
     }
 
@@ -316,24 +349,27 @@ impl Tail {
     }
 }
 
-/// How the exit of a tree's top levels is found for one row.
+/// How the exits of trees' top levels are found for one row.
 pub trait Exits {
-    /// The exit, 0 to 63.
+    /// Whether [`Exits::walk`] has something to do; else [`Exits::look`] gives exits.
+    const IN_GROUPS: bool;
+
+    /// What [`Exits::walk`] needs of a tree.
     ///
     /// # Safety
     /// The processor has the implementation's instructions.
-    unsafe fn exit(&self, tree: &TopLevels) -> usize;
+    unsafe fn look(&self, tree: &TopLevels) -> u64;
 
-    /// The exits of eight trees.
+    /// Makes exits, 0 to 63, of what was seen of `count` trees.
     ///
     /// # Safety
-    /// As for [`Exits::exit`].
-    #[inline(always)]
-    unsafe fn exits(&self, trees: &[TopLevels; GROUP]) -> [u64; GROUP] {
-        // SAFETY: the caller's.
-        std::array::from_fn(|tree| unsafe { self.exit(&trees[tree]) } as u64)
-    }
+    /// As for [`Exits::look`].
+    unsafe fn walk(&self, found: &mut Found, count: usize);
 }
+
+/// What was seen of a group of trees, then their exits.
+#[repr(align(64))]
+pub struct Found([u64; GROUP]);
 
 /// Byte by byte; `codes` is valid for reads of all lanes.
 pub struct Steps {
@@ -341,6 +377,20 @@ pub struct Steps {
 }
 
 impl Exits for Steps {
+    const IN_GROUPS: bool = false;
+
+    /// The exit itself.
+    #[inline(always)]
+    unsafe fn look(&self, tree: &TopLevels) -> u64 {
+        // SAFETY: lanes were checked by `new`.
+        unsafe { self.exit(tree) as u64 }
+    }
+
+    #[inline(always)]
+    unsafe fn walk(&self, _found: &mut Found, _count: usize) {}
+}
+
+impl Steps {
     #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
     unsafe fn exit(&self, tree: &TopLevels) -> usize {
@@ -487,53 +537,33 @@ impl<const REGISTERS: usize> Masks<REGISTERS> {
 
 #[cfg(target_arch = "x86_64")]
 impl<const REGISTERS: usize> Exits for Masks<REGISTERS> {
+    const IN_GROUPS: bool = true;
+
+    /// The mask.
     #[inline(always)]
-    unsafe fn exit(&self, tree: &TopLevels) -> usize {
+    unsafe fn look(&self, tree: &TopLevels) -> u64 {
         // SAFETY: the caller has the instructions.
-        let mask = unsafe { self.goes_right(&tree.lanes, &tree.ids) };
-        let mut position: u64 = 1;
-        // Compilers make three instructions of `position = 2 * position + bit`; the processor has
-        // it in two: the tested bit goes to the carry, and the carry is added.
-        // SAFETY: registers only.
-        unsafe {
-            std::arch::asm!(
-                "bt {mask}, {at}", "adc {at}, {at}",
-                "bt {mask}, {at}", "adc {at}, {at}",
-                "bt {mask}, {at}", "adc {at}, {at}",
-                "bt {mask}, {at}", "adc {at}, {at}",
-                "bt {mask}, {at}", "adc {at}, {at}",
-                "bt {mask}, {at}", "adc {at}, {at}",
-                mask = in(reg) mask, at = inout(reg) position, options(pure, nomem, nostack)
-            );
-        }
-        position as usize - POSITIONS
+        unsafe { self.goes_right(&tree.lanes, &tree.ids) }
     }
 
-    /// The same walk for eight masks in one register, in three instructions a step.
+    /// Eight walks in one register, three instructions a step. Long after the masks were written:
+    /// a vector that is read right after its parts were written waits for all of them.
     #[inline(always)]
-    unsafe fn exits(&self, trees: &[TopLevels; GROUP]) -> [u64; GROUP] {
-        let mut exits = Eight([0; GROUP]);
-        // SAFETY: the caller has the instructions.
-        unsafe {
-            for (tree, mask) in trees.iter().zip(&mut exits.0) {
-                *mask = self.goes_right(&tree.lanes, &tree.ids);
+    unsafe fn walk(&self, found: &mut Found, count: usize) {
+        for eight in found.0.chunks_exact_mut(8).take(count.div_ceil(8)) {
+            // SAFETY: the caller has the instructions; eight numbers are 64 aligned bytes.
+            unsafe {
+                let masks = _mm512_load_si512(eight.as_ptr().cast());
+                let one = _mm512_set1_epi64(1);
+                let mut at = one;
+                for _ in 0..TOP {
+                    // Doubled, with the bit that each stands on: a | (b & c).
+                    let bits = _mm512_srlv_epi64(masks, at);
+                    at = _mm512_ternarylogic_epi64::<0xF8>(_mm512_add_epi64(at, at), bits, one);
+                }
+                let exits = _mm512_sub_epi64(at, _mm512_set1_epi64(POSITIONS as i64));
+                _mm512_store_si512(eight.as_mut_ptr().cast(), exits);
             }
-            let masks = _mm512_load_si512(exits.0.as_ptr().cast());
-            let one = _mm512_set1_epi64(1);
-            let mut at = one;
-            for _ in 0..TOP {
-                // Doubled, with the bit that each stands on: a | (b & c).
-                let bits = _mm512_srlv_epi64(masks, at);
-                at = _mm512_ternarylogic_epi64::<0xF8>(_mm512_add_epi64(at, at), bits, one);
-            }
-            let at = _mm512_sub_epi64(at, _mm512_set1_epi64(POSITIONS as i64));
-            _mm512_store_si512(exits.0.as_mut_ptr().cast(), at);
         }
-        exits.0
     }
 }
-
-/// One register of 64-bit numbers.
-#[cfg(target_arch = "x86_64")]
-#[repr(align(64))]
-struct Eight([u64; GROUP]);
