@@ -160,8 +160,12 @@ fn explain(forest: &Forest, rows: &[f64]) -> Vec<f64> {
     out
 }
 
+/// Within `tolerance` of the largest value, or of 1: small ones are differences of large ones.
 fn close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
-    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance)
+    let largest = b.iter().fold(1.0_f64, |largest, b| largest.max(b.abs()));
+    a.iter()
+        .zip(b)
+        .all(|(a, b)| (a - b).abs() <= tolerance * largest)
 }
 
 proptest! {
