@@ -67,11 +67,13 @@ impl Revision {
 }
 
 impl Cost {
-    /// The expected time of a call with this many rows, in nanoseconds.
+    /// The expected time of a call with this many rows, in nanoseconds: row by row, or as whole
+    /// batches, whichever is less. Engines take few rows one by one, and a part of a batch costs what
+    /// all of it does.
     pub fn of(&self, rows: usize) -> u64 {
-        let more = (rows as u64).saturating_sub(1);
-        self.row_ns
-            .saturating_add(self.batch_row_ns.saturating_mul(more))
+        let one_by_one = self.row_ns.saturating_mul(rows as u64);
+        let whole = (rows.div_ceil(BATCH) * BATCH) as u64;
+        one_by_one.min(self.batch_row_ns.saturating_mul(whole))
     }
 }
 
@@ -218,5 +220,27 @@ fn fastest(engine: &dyn Engine, rows: &Rows) -> Result<u64, EngineError> {
         if start + elapsed >= end {
             return Ok(best.max(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_costs_its_rows_one_by_one_or_as_whole_batches() {
+        let cost = Cost {
+            row_ns: 10,
+            batch_row_ns: 2,
+        };
+        assert_eq!(cost.of(0), 0);
+        assert_eq!(cost.of(3), 30);
+        assert_eq!(cost.of(20), 128);
+        assert_eq!(cost.of(65), 256);
+        let slow = Cost {
+            row_ns: u64::MAX,
+            batch_row_ns: u64::MAX,
+        };
+        assert_eq!(slow.of(usize::MAX / 64), u64::MAX);
     }
 }

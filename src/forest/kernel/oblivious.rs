@@ -48,6 +48,10 @@ impl Oblivious {
         if levels > LEVELS || levels == 0 {
             return None;
         }
+        let leaves: usize = trees.iter().map(|tree| tree.nodes.len() + 1).sum();
+        if (trees.len() << levels) / super::heap::REPETITIONS_MAX > leaves {
+            return None;
+        }
         let unused = Group {
             lanes: [u8::try_from(zero).ok()?; POSITIONS],
             ids: [1; POSITIONS],

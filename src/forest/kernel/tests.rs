@@ -511,6 +511,26 @@ fn a_linear_booster_gives_the_references_bits() {
 }
 
 #[test]
+fn wide_rows_give_the_references_bits() {
+    let mut random = Random(0xFEED_F00D_1234_5678);
+    for features in [2_000, 40_000] {
+        let style = Style {
+            shape: Shape::Level(63),
+            features,
+            coarse: false,
+            missing: None,
+            categories: true,
+            width: 1,
+            arithmetic: Arithmetic::F64,
+        };
+        let forest = grown(style, &mut random);
+        let rows = grown_rows(&forest, false, 65, &mut random);
+        check(&forest, &rows);
+        check_kernel(&forest, &rows, Isa::detect(), None);
+    }
+}
+
+#[test]
 fn a_forest_without_trees_gives_its_base() {
     let mut random = Random(7);
     let style = Style {
