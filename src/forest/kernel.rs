@@ -23,6 +23,7 @@ mod oblivious;
 mod packed;
 mod packing;
 mod plain;
+mod planes;
 mod real;
 mod scratch;
 mod sums;

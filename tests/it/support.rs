@@ -177,7 +177,7 @@ pub fn gated(slot: &str, id: u64) -> (Arc<Revision>, Arc<Gate>) {
         digest: String::new(),
         cost: Cost {
             row_ns: 1_000_000_000,
-            batch_row_ns: 0,
+            batch_row_ns: 1_000_000_000,
         },
         golden_rows: 0,
         verified_rows: 0,

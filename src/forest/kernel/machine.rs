@@ -10,6 +10,8 @@ use super::leaf_sets::LeafSets;
 use super::lines::{Line, ROWS};
 use super::oblivious::Oblivious;
 use super::packing::{Layout, Packing};
+#[cfg(target_arch = "x86_64")]
+use super::planes::lines_per_plane;
 use super::real::Real;
 use super::sums::Sum;
 use super::walk::Walk;
@@ -32,9 +34,19 @@ pub trait Machine {
     /// to 256, and `sum` knows the packing's leaves.
     unsafe fn one<T: Real, S: Sum>(packing: &Packing<T>, codes: *const u8, sum: &mut S);
 
-    /// Adds `leaves[line[row]]` to `sums[row]` for every row. `leaves` points at `count` leaves and
-    /// [`PADDING`](super::sums::PADDING) more values; the line's numbers are below `count`.
-    unsafe fn add_line<T: Real>(sums: &mut [T; ROWS], leaves: *const T, count: usize, line: &Line);
+    /// Whether [`Machine::add_line`] takes leaves as planes.
+    const PLANES: bool;
+
+    /// Adds to each row's sum the leaf whose number is in `line`, of `count`. `leaves` points at that
+    /// many values, or at their planes.
+    unsafe fn add_line<T: Real>(sums: &mut [T; ROWS], leaves: Leaves<T>, count: usize, line: &Line);
+}
+
+/// One column of a tree's leaves: `values` where the machine has no use for planes, else `planes`.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaves<T> {
+    pub values: *const T,
+    pub planes: *const Line,
 }
 
 /// Plain loops; compilers make vector instructions of them.
@@ -50,6 +62,8 @@ pub struct Avx512;
 
 impl Machine for Loops {
     type Bytes = bytes::Loops;
+
+    const PLANES: bool = false;
 
     #[inline(always)]
     unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
@@ -72,18 +86,20 @@ impl Machine for Loops {
     #[inline(always)]
     unsafe fn add_line<T: Real>(
         sums: &mut [T; ROWS],
-        leaves: *const T,
+        leaves: Leaves<T>,
         _count: usize,
         line: &Line,
     ) {
         // SAFETY: the caller's.
-        unsafe { add_by_loop(sums, leaves, line) }
+        unsafe { add_by_loop(sums, leaves.values, line) }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Machine for Avx2 {
     type Bytes = bytes::Avx2;
+
+    const PLANES: bool = false;
 
     #[inline(always)]
     unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
@@ -106,18 +122,20 @@ impl Machine for Avx2 {
     #[inline(always)]
     unsafe fn add_line<T: Real>(
         sums: &mut [T; ROWS],
-        leaves: *const T,
+        leaves: Leaves<T>,
         _count: usize,
         line: &Line,
     ) {
         // SAFETY: the caller's.
-        unsafe { add_by_loop(sums, leaves, line) }
+        unsafe { add_by_loop(sums, leaves.values, line) }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Machine for Avx512 {
     type Bytes = bytes::Avx512;
+
+    const PLANES: bool = true;
 
     #[inline(always)]
     unsafe fn reached<T: Real>(from: *const T, value: T) -> usize {
@@ -144,9 +162,14 @@ impl Machine for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn add_line<T: Real>(sums: &mut [T; ROWS], leaves: *const T, count: usize, line: &Line) {
+    unsafe fn add_line<T: Real>(
+        sums: &mut [T; ROWS],
+        leaves: Leaves<T>,
+        count: usize,
+        line: &Line,
+    ) {
         // SAFETY: the caller's.
-        unsafe { T::add_line_avx512(sums, leaves, count, line) }
+        unsafe { T::add_planes_avx512(sums, leaves.planes, lines_per_plane(count), line) }
     }
 }
 

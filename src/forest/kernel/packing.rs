@@ -6,8 +6,8 @@ use super::heap::Heap;
 use super::leaf_sets::LeafSets;
 use super::lines::Lines;
 use super::oblivious::Oblivious;
+use super::planes::Planes;
 use super::real::Real;
-use super::sums::PADDING;
 use super::walk::Walk;
 use crate::forest::Forest;
 
@@ -15,8 +15,10 @@ use crate::forest::Forest;
 #[derive(Debug)]
 pub struct Packing<T> {
     pub layout: Layout,
-    /// In the packing's [`Order`], and padding.
+    /// In the packing's [`Order`].
     pub leaves: Vec<T>,
+    /// The same, for blocks of rows where [`Packing::with_planes`] made them.
+    pub planes: Planes,
     /// The tree's own number of each leaf, where trees have linear leaves; else empty.
     pub own: Vec<u32>,
     /// Bytes of a coded row, with the one that is always 0.
@@ -137,6 +139,7 @@ impl<T: Real> Packing<T> {
         Some(Packing {
             layout,
             leaves,
+            planes: Planes::default(),
             own: if forest.linear.leaves.is_empty() {
                 Vec::new()
             } else {
@@ -144,6 +147,22 @@ impl<T: Real> Packing<T> {
             },
             lanes: coded.lanes + 1,
         })
+    }
+
+    /// With planes of leaves that are by column, for blocks of rows. `None` where it serves no blocks.
+    pub fn with_planes(mut self, columns: usize, trees: usize) -> Option<Packing<T>> {
+        let counts = match &self.layout {
+            Layout::Heap(heap) => vec![heap.leaves_per_tree(); trees],
+            Layout::Oblivious(oblivious) => vec![oblivious.leaves_per_tree(); trees],
+            Layout::Lines(lines) => {
+                let mut ends = lines.leaf_starts();
+                ends.push(self.leaves.len() / columns);
+                ends.windows(2).map(|pair| pair[1] - pair[0]).collect()
+            }
+            _ => return None,
+        };
+        self.planes = Planes::new(&self.leaves, &counts, columns)?;
+        Some(self)
     }
 
     /// Which layout it is.
@@ -168,7 +187,10 @@ impl<T: Real> Packing<T> {
             Layout::Lines(layout) => layout.memory_bytes(),
             Layout::Walk(layout) => layout.memory_bytes(),
         };
-        layout + size_of_val(self.leaves.as_slice()) + size_of_val(self.own.as_slice())
+        layout
+            + size_of_val(self.leaves.as_slice())
+            + size_of_val(self.own.as_slice())
+            + self.planes.memory_bytes()
     }
 }
 
@@ -195,7 +217,6 @@ fn values<'a, T: Real>(
             }
         }
     }
-    values.extend([T::default(); PADDING]);
     values
 }
 

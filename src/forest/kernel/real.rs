@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::lines::{Line, ROWS};
+#[cfg(target_arch = "x86_64")]
+use super::planes;
 use super::scratch::Scratch;
 
 /// A 32-bit or 64-bit float: row values, thresholds, leaves and sums of a packed forest.
@@ -34,18 +36,21 @@ pub trait Real: Copy + PartialOrd + Into<f64> + Default + Send + Sync + fmt::Deb
     #[cfg(target_arch = "x86_64")]
     unsafe fn reached_avx512(from: *const Self, value: Self) -> usize;
 
-    /// Adds `leaves[line[row]]` to `sums[row]`, for every row.
+    /// Adds to each row's sum the leaf whose number is in `line`. `planes` points at the tree's
+    /// [`Planes`](super::planes::Planes), `lines` of them per plane.
     ///
     /// # Safety
-    /// `leaves` points at `count` leaves and [`PADDING`](super::sums::PADDING) more values, `line`
-    /// holds numbers below `count`, and the processor has AVX-512 F, BW and VL.
+    /// The planes have the leaves, and the processor has AVX-512 F, BW and VBMI.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn add_line_avx512(
+    unsafe fn add_planes_avx512(
         sums: &mut [Self; ROWS],
-        leaves: *const Self,
-        count: usize,
+        planes: *const Line,
+        lines: usize,
         line: &Line,
     );
+
+    /// The bytes of the number, the lowest first, and zeros.
+    fn bytes(self) -> [u8; 8];
 }
 
 impl Real for f32 {
@@ -106,31 +111,32 @@ impl Real for f32 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn add_line_avx512(
+    unsafe fn add_planes_avx512(
         sums: &mut [f32; ROWS],
-        leaves: *const f32,
-        count: usize,
+        planes: *const Line,
+        lines: usize,
         line: &Line,
     ) {
-        // SAFETY: the caller's. Up to 64 leaves are looked up in four registers.
+        // SAFETY: the caller's. Interleaving works within 16 bytes, so rows are put in the order
+        // that comes out straight.
         unsafe {
-            let table: [__m512; 4] =
-                std::array::from_fn(|part| _mm512_loadu_ps(leaves.add(part * 16)));
-            for part in 0..ROWS / 16 {
-                let numbers = _mm_load_si128(line.0.as_ptr().add(part * 16).cast());
-                let numbers = _mm512_cvtepu8_epi32(numbers);
-                let values = if count <= 64 {
-                    let low = _mm512_permutex2var_ps(table[0], numbers, table[1]);
-                    let high = _mm512_permutex2var_ps(table[2], numbers, table[3]);
-                    let is_high = _mm512_test_epi32_mask(numbers, _mm512_set1_epi32(32));
-                    _mm512_mask_blend_ps(is_high, low, high)
-                } else {
-                    _mm512_i32gather_ps::<4>(numbers, leaves)
-                };
-                let sum = sums.as_mut_ptr().add(part * 16);
-                _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), values));
+            let numbers = planes::ordered(line, &planes::ORDER_32);
+            let byte = |plane: usize| planes::look_up(planes.add(plane * lines), lines, numbers);
+            let low = planes::interleave_8(byte(0), byte(1));
+            let high = planes::interleave_8(byte(2), byte(3));
+            for (half, (low, high)) in low.into_iter().zip(high).enumerate() {
+                for (part, values) in planes::interleave_16(low, high).into_iter().enumerate() {
+                    let sum = sums.as_mut_ptr().add((half * 2 + part) * 16);
+                    let values = _mm512_castsi512_ps(values);
+                    _mm512_storeu_ps(sum, _mm512_add_ps(_mm512_loadu_ps(sum), values));
+                }
             }
         }
+    }
+
+    fn bytes(self) -> [u8; 8] {
+        let [a, b, c, d] = self.to_le_bytes();
+        [a, b, c, d, 0, 0, 0, 0]
     }
 }
 
@@ -199,33 +205,38 @@ impl Real for f64 {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn add_line_avx512(
+    unsafe fn add_planes_avx512(
         sums: &mut [f64; ROWS],
-        leaves: *const f64,
-        count: usize,
+        planes: *const Line,
+        lines: usize,
         line: &Line,
     ) {
-        // SAFETY: the caller's. Up to 64 leaves are looked up in eight registers.
+        // SAFETY: the caller's. As for 32 bits, with one more step.
         unsafe {
-            let table: [__m512d; 8] =
-                std::array::from_fn(|part| _mm512_loadu_pd(leaves.add(part * 8)));
-            for part in 0..ROWS / 8 {
-                let bytes = _mm_loadl_epi64(line.0.as_ptr().add(part * 8).cast());
-                let values = if count <= 64 {
-                    let numbers = _mm512_cvtepu8_epi64(bytes);
-                    let of = |pair: usize| {
-                        _mm512_permutex2var_pd(table[2 * pair], numbers, table[2 * pair + 1])
-                    };
-                    let bit = |bit: i64| _mm512_test_epi64_mask(numbers, _mm512_set1_epi64(bit));
-                    let low = _mm512_mask_blend_pd(bit(16), of(0), of(1));
-                    let high = _mm512_mask_blend_pd(bit(16), of(2), of(3));
-                    _mm512_mask_blend_pd(bit(32), low, high)
-                } else {
-                    _mm512_i32gather_pd::<8>(_mm256_cvtepu8_epi32(bytes), leaves)
-                };
-                let sum = sums.as_mut_ptr().add(part * 8);
-                _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), values));
+            let numbers = planes::ordered(line, &planes::ORDER_64);
+            let byte = |plane: usize| planes::look_up(planes.add(plane * lines), lines, numbers);
+            let pairs = [
+                planes::interleave_8(byte(0), byte(1)),
+                planes::interleave_8(byte(2), byte(3)),
+                planes::interleave_8(byte(4), byte(5)),
+                planes::interleave_8(byte(6), byte(7)),
+            ];
+            let [a, b, c, d] = pairs;
+            for (half, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
+                let low = planes::interleave_16(a, b);
+                let high = planes::interleave_16(c, d);
+                for (quarter, (low, high)) in low.into_iter().zip(high).enumerate() {
+                    for (part, values) in planes::interleave_32(low, high).into_iter().enumerate() {
+                        let sum = sums.as_mut_ptr().add((half * 4 + quarter * 2 + part) * 8);
+                        let values = _mm512_castsi512_pd(values);
+                        _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), values));
+                    }
+                }
             }
         }
+    }
+
+    fn bytes(self) -> [u8; 8] {
+        self.to_le_bytes()
     }
 }

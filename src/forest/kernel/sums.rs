@@ -1,7 +1,8 @@
 //! What is done with the leaf that a tree gives: added to its output's sum, in tree order.
 
 use super::lines::{Line, ROWS};
-use super::machine::Machine;
+use super::machine::{Leaves, Machine};
+use super::planes::{Planes, lines_per_plane};
 use super::real::Real;
 use crate::forest::linear::LinearLeaves;
 
@@ -126,14 +127,13 @@ impl<T: Real> WideRows<'_, T> {
 pub struct Blocks<'a, T> {
     /// `[outputs, rows]`
     pub sums: &'a mut [[T; ROWS]],
-    /// By column, and followed by [`PADDING`] more.
+    /// By column.
     pub leaves: &'a [T],
+    /// The same leaves, where the machine takes planes.
+    pub planes: &'a Planes,
     pub output_of: &'a [u32],
     pub leaf_width: usize,
 }
-
-/// Values after the last leaf, so that whole vectors can be read.
-pub const PADDING: usize = 64;
 
 impl<T: Real> Blocks<'_, T> {
     /// Adds tree `tree`'s leaf of each row: leaf `first + line[row]`, of `count` leaves.
@@ -146,15 +146,22 @@ impl<T: Real> Blocks<'_, T> {
         // SAFETY: the caller's; outputs are in range by `Forest::check`.
         unsafe {
             let output = *self.output_of.get_unchecked(tree) as usize;
-            let mut leaves = self.leaves.as_ptr().add(first * self.leaf_width);
-            if self.leaf_width == 1 {
-                M::add_line(self.sums.get_unchecked_mut(output), leaves, count, line);
-                return;
+            let mut leaves = Leaves {
+                values: self.leaves.as_ptr(),
+                planes: std::ptr::null(),
+            };
+            let mut step = (count, 0);
+            if M::PLANES {
+                leaves.planes = self.planes.of(tree);
+                step = (0, lines_per_plane(count) * size_of::<T>());
+            } else {
+                leaves.values = leaves.values.add(first * self.leaf_width);
             }
             for column in 0..self.leaf_width {
                 let sums = self.sums.get_unchecked_mut(output + column);
                 M::add_line(sums, leaves, count, line);
-                leaves = leaves.add(count);
+                leaves.values = leaves.values.add(step.0);
+                leaves.planes = leaves.planes.wrapping_add(step.1);
             }
         }
     }

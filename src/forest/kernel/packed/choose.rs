@@ -37,23 +37,34 @@ impl<T: Real> Packed<T> {
         only: Option<Kind>,
     ) {
         let columns = self.leaf_width;
-        let pack = |kind, order| Packing::new(kind, forest, coded, (order, columns)).map(Arc::new);
+        let pack = |kind, order| Packing::new(kind, forest, coded, (order, columns));
+        let (isa, trees) = (self.isa, forest.trees.len());
+        let planes = |packing: Packing<T>| match isa {
+            Isa::Avx512 => packing.with_planes(columns, trees),
+            _ => Some(packing),
+        };
         let mut ones = vec![self.one.clone()];
         let mut blocks = vec![self.block.clone()];
         for kind in Kind::ALL {
             if kind == Kind::Walk || only.is_some_and(|only| only != kind) {
                 continue;
             }
-            let one = self.serves_one_row(kind).then(|| pack(kind, Order::ByLeaf));
-            let one = one.flatten();
-            let block = match &one {
-                // Linear leaves need the row, so they are served row by row.
-                _ if !kind.serves_blocks() || !self.linear.is_empty() => None,
-                Some(one) if self.leaf_width == 1 => Some(one.clone()),
-                _ => pack(kind, Order::ByColumn),
-            };
-            ones.extend(one);
-            blocks.extend(block);
+            let one = self.serves_one_row(kind);
+            // Linear leaves need the row, so they are served row by row.
+            let block = kind.serves_blocks() && self.linear.is_empty();
+            if one && block && columns == 1 {
+                let both = pack(kind, Order::ByLeaf).and_then(planes).map(Arc::new);
+                ones.extend(both.clone());
+                blocks.extend(both);
+                continue;
+            }
+            if one {
+                ones.extend(pack(kind, Order::ByLeaf).map(Arc::new));
+            }
+            if block {
+                let block = pack(kind, Order::ByColumn).and_then(planes);
+                blocks.extend(block.map(Arc::new));
+            }
         }
         let row_by_row = !self.linear.is_empty();
         if only.is_some() {

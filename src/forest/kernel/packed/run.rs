@@ -197,6 +197,7 @@ impl<T: Real> Packed<T> {
         let mut sums = Blocks {
             sums: &mut scratch.sums,
             leaves: &self.block.leaves,
+            planes: &self.block.planes,
             output_of: &self.output_of,
             leaf_width: self.leaf_width,
         };
