@@ -18,8 +18,8 @@ LOSSES = {
     "MultiClass": ("classes", "Probability", 32),
     "MultiClassOneVsAll": ("classes", "Probability", 0),
     "MultiRMSE": ("several", None, 0),
-    "Poisson": ("count", "Exponent", 4),
-    "Tweedie:variance_power=1.4": ("count", "Exponent", 4),
+    "Poisson": ("count", "Exponent", 16),
+    "Tweedie:variance_power=1.4": ("count", "Exponent", 16),
 }
 
 
