@@ -1,33 +1,36 @@
 //! Builds the server from its configuration, binds the listeners, drains at shutdown. The one module
 //! that knows every other.
 
-use std::io::Write;
+mod announce;
+mod socket;
+mod spin;
+mod workers;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::{self, Listener, Shared};
+use crate::api::{self, Aside, Budget, Connections, Entrance, Shared};
 use crate::config::Config;
 use crate::engine;
-use crate::model::slot::State;
 use crate::serve::Server;
 use crate::source::dir;
 use crate::task::Supervisor;
 use crate::telemetry::{log, metrics::Metrics};
+use socket::Listener;
+use workers::Workers;
 
 /// The bound addresses of a running server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
+    pub http_unix: Option<PathBuf>,
+    pub grpc_unix: Option<PathBuf>,
 }
 
 /// A server that answers.
@@ -41,30 +44,16 @@ pub struct Running {
     settings: Arc<api::Settings>,
 }
 
-/// For a request's head to arrive on a connection, keep-alive pauses included.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// Runs the streams of an HTTP/2 connection as tasks of the supervisor.
-#[derive(Clone)]
-struct Streams(Supervisor);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.0.spawn("stream", stream);
-    }
-}
-
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
 /// Why the server could not start, or that a task of it panicked or did not end in time.
 pub fn run(config: Config) -> Result<(), String> {
     log::init(config.telemetry.log_format, &config.telemetry.log_level)?;
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if config.api.workers > 0 {
-        builder.worker_threads(config.api.workers);
-    }
-    let runtime = builder
+    // Requests have threads of their own; this runtime accepts connections, watches the models
+    // folder and moves the metrics' window.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
@@ -95,19 +84,8 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let server = Server::start(&config.serve, &supervisor).map_err(|error| error.to_string())?;
     let server = Arc::new(server);
     let settings = Arc::new(config.api);
-    let http = bind("server.http", settings.http).await?;
-    let grpc = bind("server.grpc", settings.grpc).await?;
-    let admin = bind("server.admin", settings.admin).await?;
-    let local = |name: &str, listener: &TcpListener| {
-        listener
-            .local_addr()
-            .map_err(|error| format!("server.{name}: {error}"))
-    };
-    let addresses = Addresses {
-        http: local("http", &http)?,
-        grpc: local("grpc", &grpc)?,
-        admin: local("admin", &admin)?,
-    };
+    let listeners = Listeners::bind(&settings).await?;
+    let addresses = listeners.addresses(&settings)?;
     let libraries = config.revision.libraries.clone();
     let engines = supervisor
         .blocking("engines", move || engine::available(&libraries))
@@ -127,21 +105,12 @@ pub async fn start(config: Config) -> Result<Running, String> {
         settings: Arc::clone(&settings),
         engines: Arc::new(engines),
         metrics: Arc::clone(&metrics),
+        bodies: Arc::new(Budget::new(settings.bodies_bytes_max)),
+        aside: Aside::new(&supervisor),
+        connections: Arc::default(),
     };
     let close = Supervisor::default();
-    accept(
-        http,
-        api::http::router(shared.clone(), Listener::Public),
-        &supervisor,
-        &close,
-    );
-    accept(
-        admin,
-        api::http::router(shared.clone(), Listener::Admin),
-        &supervisor,
-        &close,
-    );
-    accept(grpc, api::grpc::router(shared.clone()), &supervisor, &close);
+    listeners.serve(&shared, &supervisor, &close)?;
     tick(metrics, server, &supervisor);
     Ok(Running {
         addresses,
@@ -205,104 +174,81 @@ impl Running {
         }
         Ok(())
     }
+}
 
-    /// Says on standard output what is served and where, with a first request to try.
-    async fn announce(&self, dir: &str) {
-        self.started().await;
-        let mut page = String::from("\n");
-        let slots = self.shared.server.registry.slots();
-        let mut example = None;
-        for slot in slots.values() {
-            let Some(roles) = slot.roles() else {
-                let reason = slot.states().pop_last().map(|(id, state)| match state {
-                    State::Unavailable(reason) => format!("revision {id}: {reason}"),
-                    _ => format!("revision {id} is loading"),
-                });
-                page += &format!(
-                    "  {:<20} not served: {}\n",
-                    slot.name,
-                    reason.unwrap_or_default()
-                );
-                continue;
-            };
-            let (champion, outline) = (&roles.champion, roles.champion.outline());
-            page += &format!(
-                "  {:<20} revision {}, {} features, {}, {:.1} µs a row\n",
-                slot.name,
-                champion.id,
-                outline.features.len(),
-                outline.engine,
-                champion.cost.row_ns as f64 / 1000.0
-            );
-            example.get_or_insert((slot.name.clone(), outline.features.len()));
+/// The sockets of a server.
+struct Listeners {
+    http: Vec<Listener>,
+    grpc: Vec<Listener>,
+    admin: Listener,
+}
+
+impl Listeners {
+    async fn bind(settings: &api::Settings) -> Result<Listeners, String> {
+        let mut http = vec![Listener::tcp("server.http", settings.http).await?];
+        let mut grpc = vec![Listener::tcp("server.grpc", settings.grpc).await?];
+        if let Some(path) = &settings.http_unix {
+            http.push(Listener::unix("server.http_unix", path)?);
         }
-        let Addresses { http, grpc, admin } = self.addresses;
-        let page = format!(
-            "\nServing {} of {} models from {dir}:\n{page}\n  HTTP   http://{http}\n  gRPC   {grpc}\n  admin  http://{admin} (metrics, loading and unloading)\n",
-            slots.values().filter(|slot| slot.roles().is_some()).count(),
-            slots.len()
-        );
-        let try_it = example.map(|(slot, features)| {
-            let row = vec!["0.5"; features].join(",");
-            format!(
-                "\nTry:\n  curl -s http://127.0.0.1:{}/v1/models/{slot}:predict -d '{{\"instances\":[[{row}]]}}'\n\n",
-                http.port()
-            )
-        });
-        let mut out = std::io::stdout().lock();
-        // Nobody may be reading.
-        let _written = out.write_all((page + &try_it.unwrap_or_default()).as_bytes());
+        if let Some(path) = &settings.grpc_unix {
+            grpc.push(Listener::unix("server.grpc_unix", path)?);
+        }
+        let admin = Listener::tcp("server.admin", settings.admin).await?;
+        Ok(Listeners { http, grpc, admin })
     }
-}
 
-async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("{key}: cannot listen on {address}: {error}"))
-}
+    fn addresses(&self, settings: &api::Settings) -> Result<Addresses, String> {
+        let local = |name: &str, listener: Option<&Listener>| {
+            listener
+                .and_then(Listener::address)
+                .ok_or_else(|| format!("server.{name}: the socket has no address"))
+        };
+        Ok(Addresses {
+            http: local("http", self.http.first())?,
+            grpc: local("grpc", self.grpc.first())?,
+            admin: local("admin", Some(&self.admin))?,
+            http_unix: settings.http_unix.clone(),
+            grpc_unix: settings.grpc_unix.clone(),
+        })
+    }
 
-/// Serves a listener's connections. Each is a task of `close`, which is how a drain waits for them.
-fn accept(listener: TcpListener, router: Router, supervisor: &Supervisor, close: &Supervisor) {
-    let (close, supervisor) = (close.clone(), supervisor.clone());
-    let connections = close.clone();
-    close.spawn("listener", async move {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = connections.stopping() => return,
-                () = supervisor.stopping() => return,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    // Out of file descriptors, most likely: give others the time to close theirs.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            // Answers are one write each; waiting for more would only delay them.
-            let _set = stream.set_nodelay(true);
-            let stop = connections.clone();
-            let service = TowerToHyperService::new(router.clone());
-            connections.spawn("connection", async move {
-                let mut builder = auto::Builder::new(Streams(stop.clone()));
-                // A client that sends its head byte by byte, or nothing, does not stay for ever.
-                builder
-                    .http1()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT);
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                tokio::pin!(connection);
-                tokio::select! {
-                    // An error is the client's: it went away or does not speak HTTP.
-                    _ended = connection.as_mut() => return,
-                    () = stop.stopping() => connection.as_mut().graceful_shutdown(),
-                }
-                let _ended = connection.await;
-            });
+    /// Hands clients' connections to threads that serve nothing else, and the operators' to one
+    /// more: a scrape of the metrics delays no prediction.
+    fn serve(
+        self,
+        shared: &Shared,
+        supervisor: &Supervisor,
+        close: &Supervisor,
+    ) -> Result<(), String> {
+        let start = |settings, connections: &Arc<Connections>| {
+            let workers = Workers::start(settings, connections, supervisor, close);
+            workers.map(Arc::new).map_err(|error| error.to_string())
+        };
+        let settings = workers::Settings {
+            threads: shared.settings.workers,
+            connections_max: shared.settings.connections_max,
+            busy_poll_us: shared.settings.busy_poll_us,
+        };
+        let clients = start(settings, &shared.connections)?;
+        let one = workers::Settings {
+            threads: 1,
+            busy_poll_us: 0,
+            ..settings
+        };
+        // Clients that take every connection do not lock the operators out.
+        let operators = start(one, &Arc::default())?;
+        let http = Entrance::http(shared.clone(), api::Listener::Public);
+        for listener in self.http {
+            listener.hand_over(http.clone(), Arc::clone(&clients), supervisor, close);
         }
-    });
+        let grpc = Entrance::grpc(shared.clone());
+        for listener in self.grpc {
+            listener.hand_over(grpc.clone(), Arc::clone(&clients), supervisor, close);
+        }
+        let admin = Entrance::http(shared.clone(), api::Listener::Admin);
+        self.admin.hand_over(admin, operators, supervisor, close);
+        Ok(())
+    }
 }
 
 /// Moves the window of the sliding quantiles.

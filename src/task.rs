@@ -10,10 +10,13 @@ use tokio_util::task::TaskTracker;
 
 /// Owns all tasks. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Supervisor {
+pub struct Supervisor(Arc<Tasks>);
+
+#[derive(Debug, Default)]
+struct Tasks {
     stop: CancellationToken,
-    tasks: TaskTracker,
-    failure: Arc<OnceLock<String>>,
+    tracker: TaskTracker,
+    failure: OnceLock<String>,
 }
 
 /// Reports a panic when it is dropped by one.
@@ -26,7 +29,7 @@ impl Supervisor {
     /// Runs a task on the current runtime. It should end soon after [`Supervisor::stopping`].
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let guard = self.guard(name);
-        self.tasks.spawn(async move {
+        self.0.tracker.spawn(async move {
             let _guard = guard;
             task.await;
         });
@@ -40,7 +43,7 @@ impl Supervisor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let guard = self.guard(name);
-        let task = self.tasks.spawn_blocking(move || {
+        let task = self.0.tracker.spawn_blocking(move || {
             let _guard = guard;
             work()
         });
@@ -68,23 +71,25 @@ impl Supervisor {
 
     /// Asks everything to stop.
     pub fn stop(&self) {
-        self.stop.cancel();
+        self.0.stop.cancel();
     }
 
     /// Resolves when everything was asked to stop.
     pub async fn stopping(&self) {
-        self.stop.cancelled().await;
+        self.0.stop.cancelled().await;
     }
 
     /// The name of the first task that panicked.
     pub fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
+        self.0.failure.get().map(String::as_str)
     }
 
     /// Waits until all tasks have ended; false when that takes longer than `limit`.
     pub async fn drain(&self, limit: Duration) -> bool {
-        self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+        self.0.tracker.close();
+        tokio::time::timeout(limit, self.0.tracker.wait())
+            .await
+            .is_ok()
     }
 
     fn guard(&self, name: &'static str) -> Guard {
@@ -102,7 +107,7 @@ impl Drop for Guard {
         }
         tracing::error!(task = self.name, "a task panicked; the server stops");
         // Only the first one counts.
-        let _set = self.supervisor.failure.set(self.name.to_string());
+        let _set = self.supervisor.0.failure.set(self.name.to_string());
         self.supervisor.stop();
     }
 }

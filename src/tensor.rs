@@ -1,8 +1,11 @@
 //! Numbers as they travel: datatypes, named tensors as a client sends them, and rows as an engine
 //! reads them. Pure data: no parsing of any wire format, no knowledge of models.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use smallvec::SmallVec;
 
 /// A datatype of the Open Inference Protocol, version 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,15 +30,21 @@ pub enum DType {
 /// Every numeric datatype is held as `f32` or `f64`, whichever represents it exactly; decoders
 /// refuse integers beyond ±2^53, so no value is ever rounded on the way in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct Tensor<'a> {
     /// Empty when the dialect has no names (rows as plain lists).
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// The datatype that the client declared.
     pub dtype: DType,
     /// Row-major; the product equals the number of values.
-    pub shape: Vec<usize>,
+    pub shape: Shape,
     pub values: Values,
 }
+
+/// The tensors of a request: one, mostly.
+pub type Tensors<'a> = Vec<Tensor<'a>>;
+
+/// Lengths of a tensor's dimensions.
+pub type Shape = SmallVec<[usize; 4]>;
 
 /// The values of a [`Tensor`], row-major. NaN is a missing value.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +156,18 @@ impl Element {
         match self {
             Element::F32 => DType::Fp32,
             Element::F64 => DType::Fp64,
+        }
+    }
+}
+
+impl Tensor<'_> {
+    /// The same, independent of what its name was borrowed from.
+    pub fn into_owned(self) -> Tensor<'static> {
+        Tensor {
+            name: Cow::Owned(self.name.into_owned()),
+            dtype: self.dtype,
+            shape: self.shape,
+            values: self.values,
         }
     }
 }

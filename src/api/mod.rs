@@ -1,16 +1,29 @@
 //! The protocols: HTTP and gRPC, both in front of [`crate::serve::infer`].
 
+mod body;
 mod explain;
 pub mod grpc;
 pub mod http;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::error::{Code, Error};
+use crate::model::usage::Protocol;
 use crate::serve::Server;
 use crate::source::Repository;
+use crate::task::Supervisor;
+pub use body::{Body, Budget};
 
 /// What every protocol's handlers share.
 #[derive(Clone, Debug)]
@@ -22,7 +35,40 @@ pub struct Shared {
     pub engines: Arc<Vec<(&'static str, Result<String, String>)>>,
     /// Writes what `/metrics` answers.
     pub metrics: Arc<crate::telemetry::metrics::Metrics>,
+    /// Room for large bodies.
+    pub bodies: Arc<Budget>,
+    /// Runs what would keep a serving thread for too long.
+    pub aside: Aside,
+    pub connections: Arc<Connections>,
 }
+
+/// Connections of all listeners.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicUsize,
+    /// Closed at once because too many were open.
+    refused: AtomicU64,
+}
+
+/// What answers the requests of one listener's connections.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    pub shared: Shared,
+    router: Router,
+    protocol: Protocol,
+}
+
+/// Decoding of large bodies, off the serving threads.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    supervisor: Supervisor,
+    /// As many at a time as there are cores: each may take several times its body's size.
+    places: Arc<Semaphore>,
+}
+
+/// Bodies above this many bytes are decoded aside: they take a serving thread longer than handing
+/// them over does, about 100 µs per 64 KiB of JSON.
+const LARGE: usize = 64 << 10;
 
 /// The listener that a request came by: what it may do depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +85,19 @@ pub struct Settings {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
-    /// Threads that read and write sockets; 0 means one per core.
+    /// Unix sockets beside the addresses, for clients on the same machine.
+    pub http_unix: Option<PathBuf>,
+    pub grpc_unix: Option<PathBuf>,
+    /// Threads that serve clients' connections; 0 means one per core.
     pub workers: usize,
+    /// Connections of clients open at the same time. At least 1.
+    pub connections_max: usize,
+    /// Microseconds that a serving thread looks for more work before it sleeps; 0 is never.
+    pub busy_poll_us: u64,
     /// Bytes of a request's body at the most, before and after decompression.
     pub body_bytes_max: usize,
+    /// Bytes that the bodies above 64 KiB may take together, before they are decoded.
+    pub bodies_bytes_max: usize,
     /// Milliseconds after which a request without a deadline of its own is given up; 0 means never.
     pub request_timeout_ms: u64,
     pub model_control: ModelControl,
@@ -69,8 +124,13 @@ impl Default for Settings {
             http: (any, 8080).into(),
             grpc: (any, 8081).into(),
             admin: (Ipv4Addr::LOCALHOST, 8082).into(),
+            http_unix: None,
+            grpc_unix: None,
             workers: 0,
+            connections_max: 10_000,
+            busy_poll_us: 0,
             body_bytes_max: 64 << 20,
+            bodies_bytes_max: 256 << 20,
             request_timeout_ms: 60_000,
             model_control: ModelControl::Admin,
             drain_delay_ms: 0,
@@ -79,7 +139,92 @@ impl Default for Settings {
     }
 }
 
+impl Connections {
+    /// Those open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more.
+    pub fn enter(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one that was refused.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Entrance {
+    /// Answers HTTP.
+    pub fn http(shared: Shared, listener: Listener) -> Entrance {
+        Entrance {
+            router: http::router(shared.clone(), listener),
+            shared,
+            protocol: Protocol::Http,
+        }
+    }
+
+    /// Answers gRPC.
+    pub fn grpc(shared: Shared) -> Entrance {
+        Entrance {
+            router: grpc::router(shared.clone()),
+            shared,
+            protocol: Protocol::Grpc,
+        }
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.protocol {
+            Protocol::Http => http::answer(&self.shared, &self.router, request).await,
+            Protocol::Grpc => grpc::answer(&self.shared, &self.router, request).await,
+        }
+    }
+}
+
+impl Aside {
+    /// Decodes on the supervisor's blocking threads.
+    pub fn new(supervisor: &Supervisor) -> Aside {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Aside {
+            supervisor: supervisor.clone(),
+            places: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
 impl Shared {
+    /// Whether a body of this size is decoded [`Shared::aside`].
+    fn is_large(&self, bytes: usize) -> bool {
+        bytes > LARGE
+    }
+
+    /// Runs work off the serving threads.
+    ///
+    /// # Errors
+    /// What the work says.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let gone = || Error::internal("the decoding thread is gone");
+        let _place = self.aside.places.acquire().await.map_err(|_| gone())?;
+        let done = self.aside.supervisor.blocking("decode", work).await;
+        done.unwrap_or_else(|| Err(gone()))
+    }
+
     /// Whether models may be loaded and unloaded by this listener.
     ///
     /// # Errors
@@ -112,4 +257,18 @@ impl Shared {
         };
         shorter.and_then(|shorter| received.checked_add(shorter))
     }
+}
+
+/// A new request id, a UUID of version 7, written into `buffer`.
+fn request_id(buffer: &mut [u8; Hyphenated::LENGTH]) -> &str {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    // The generator is the thread's own: no lock, and a system call once in many ids.
+    let random = Uuid::new_v4().into_bytes();
+    let mut bits = [0; 10];
+    // Not the two bytes that hold the version and the variant of the random one.
+    bits[..6].copy_from_slice(&random[..6]);
+    bits[6..].copy_from_slice(&random[10..14]);
+    let ms = now.unwrap_or_default().as_millis() as u64;
+    let id = uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid();
+    id.hyphenated().encode_lower(buffer)
 }

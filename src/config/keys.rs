@@ -43,15 +43,30 @@ const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
 /// Every key there is, in the order of the documentation.
-pub static KEYS: [Key; 29] = [
+pub static KEYS: [Key; 34] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
+    text("server", "http_unix", |c, v| {
+        socket(&mut c.api.http_unix, v)
+    }),
+    text("server", "grpc_unix", |c, v| {
+        socket(&mut c.api.grpc_unix, v)
+    }),
     count("server", "workers", 0..=THREADS_MAX, |c, v| {
         c.api.workers = size(v);
     }),
+    count("server", "connections_max", 1..=REQUESTS_MAX, |c, v| {
+        c.api.connections_max = size(v);
+    }),
+    count("server", "busy_poll_us", 0..=MINUTE_US, |c, v| {
+        c.api.busy_poll_us = v;
+    }),
     count("server", "body_bytes_max", 1..=BYTES_MAX, |c, v| {
         c.api.body_bytes_max = size(v);
+    }),
+    count("server", "bodies_bytes_max", 1..=BYTES_MAX, |c, v| {
+        c.api.bodies_bytes_max = size(v);
     }),
     count("server", "request_timeout_ms", 0..=DAY_MS, |c, v| {
         c.api.request_timeout_ms = v;
@@ -317,6 +332,16 @@ fn path(to: &mut PathBuf, text: &str) -> Result<(), String> {
         return Err("expected a folder, got nothing".to_string());
     }
     *to = PathBuf::from(text);
+    Ok(())
+}
+
+fn socket(to: &mut Option<PathBuf>, text: &str) -> Result<(), String> {
+    // What the address of a Unix socket holds, with its final zero.
+    const LENGTH_MAX: usize = 107;
+    if text.len() > LENGTH_MAX {
+        return Err(format!("expected a path of at most {LENGTH_MAX} bytes"));
+    }
+    *to = (!text.is_empty()).then(|| PathBuf::from(text));
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use smallvec::smallvec;
 
 use super::signature::{Declared, DeclaredFeature, DeclaredKind, Signature};
 use crate::engine::{Engine, Format, Outline};
-use crate::tensor::{Cell, DType, Tensor, Values};
+use crate::tensor::{Cell, DType, Tensor, Tensors, Values};
 
 /// What an `MLmodel` file says.
 #[derive(Clone, Debug)]
@@ -154,7 +155,7 @@ impl MlModel {
 }
 
 impl Split {
-    fn tensors(self) -> Result<Vec<Tensor>, String> {
+    fn tensors(self) -> Result<Tensors<'static>, String> {
         let rows = self.data.len();
         let mut columns: Vec<Vec<Cell>> = vec![Vec::with_capacity(rows); self.columns.len()];
         for (index, row) in self.data.into_iter().enumerate() {
@@ -171,10 +172,10 @@ impl Split {
                 });
             }
         }
-        let tensor = |(name, cells)| Tensor {
-            name,
+        let tensor = |(name, cells): (String, Vec<Cell>)| Tensor {
+            name: name.into(),
             dtype: DType::Fp64,
-            shape: vec![rows],
+            shape: smallvec![rows],
             values: Values::Cells(cells),
         };
         Ok(self.columns.into_iter().zip(columns).map(tensor).collect())

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use crate::engine::{Category, Feature, FeatureKind, Outline, Output, Unknown};
-use crate::tensor::{Cell, DType, Element, Rows, Tensor, Values};
+use crate::tensor::{Cell, DType, Element, Matrix, Rows, Tensor, Tensors, Values};
 
 /// What a model takes and gives.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub struct Signature {
     pub outputs: Vec<Output>,
     index: HashMap<String, usize>,
     names: Vec<String>,
+    /// Numbers are rows as they come: no feature has categories that are numbers.
+    plain: bool,
+    result_width: usize,
 }
 
 /// One feature.
@@ -89,13 +92,16 @@ impl Signature {
                 return mismatch(format!("feature \"{}\" appears twice", column.name));
             }
         }
+        let outputs = outputs(&outline.outputs, &declared)?;
         Ok(Signature {
+            result_width: outputs.iter().map(Output::len).sum(),
+            plain: columns.iter().all(|column| column.numbers.is_empty()),
             input: declared
                 .input
                 .clone()
                 .unwrap_or_else(|| "input".to_string()),
             element: outline.element,
-            outputs: outputs(&outline.outputs, &declared)?,
+            outputs,
             names: columns.iter().map(|column| column.name.clone()).collect(),
             columns,
             index,
@@ -109,7 +115,7 @@ impl Signature {
 
     /// Values per row of results: all outputs' columns.
     pub fn result_width(&self) -> usize {
-        self.outputs.iter().map(Output::len).sum()
+        self.result_width
     }
 
     /// Turns a request's tensors into rows: either one tensor `[n, features]` (also `[features]`
@@ -118,7 +124,7 @@ impl Signature {
     ///
     /// # Errors
     /// Names the tensor or feature, the row, and what was expected.
-    pub fn check(&self, mut tensors: Vec<Tensor>) -> Result<Rows, Mismatch> {
+    pub fn check(&self, mut tensors: Tensors<'_>) -> Result<Rows, Mismatch> {
         if tensors.is_empty() {
             return mismatch(format!("no inputs; expected {}", self.expected()));
         }
@@ -128,7 +134,7 @@ impl Signature {
         {
             return self.matrix(tensor);
         }
-        if tensors.len() == 1 && !self.index.contains_key(&tensors[0].name) {
+        if tensors.len() == 1 && !self.index.contains_key(&*tensors[0].name) {
             return mismatch(format!(
                 "input \"{}\" is not an input of this model; expected {}",
                 tensors[0].name,
@@ -146,7 +152,7 @@ impl Signature {
         )
     }
 
-    fn matrix(&self, tensor: Tensor) -> Result<Rows, Mismatch> {
+    fn matrix(&self, tensor: Tensor<'_>) -> Result<Rows, Mismatch> {
         let width = self.columns.len();
         let fits = match tensor.shape.as_slice() {
             [_, columns] => *columns == width,
@@ -159,13 +165,15 @@ impl Signature {
                 self.input, tensor.shape
             ));
         }
-        let plain = self.columns.iter().all(|column| column.numbers.is_empty());
         let rows = match (tensor.values, self.element) {
-            (Values::F32(values), Element::F32) if plain => {
-                crate::tensor::Matrix::new(values, width).map(Rows::F32)
+            (Values::F32(values), Element::F32) if self.plain => {
+                Matrix::new(values, width).map(Rows::F32)
             }
-            (Values::F64(values), Element::F64) if plain => {
-                crate::tensor::Matrix::new(values, width).map(Rows::F64)
+            (Values::F64(values), Element::F64) if self.plain => {
+                Matrix::new(values, width).map(Rows::F64)
+            }
+            (Values::F64(values), Element::F32) if self.plain => {
+                Matrix::new(self.narrow(&values)?, width).map(Rows::F32)
             }
             (values, element) => {
                 let mut row_values = Vec::with_capacity(values.len());
@@ -179,11 +187,26 @@ impl Signature {
         rows.ok_or_else(|| Mismatch(format!("input \"{}\": shape and data disagree", self.input)))
     }
 
-    fn by_feature(&self, tensors: &[Tensor]) -> Result<Rows, Mismatch> {
+    /// Numbers of rows as 32-bit floats, each rounded to nearest.
+    fn narrow(&self, values: &[f64]) -> Result<Vec<f32>, Mismatch> {
+        let narrowed: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+        let lost = |(value, narrow): (&f64, &f32)| narrow.is_infinite() && value.is_finite();
+        let Some(position) = values.iter().zip(&narrowed).position(lost) else {
+            return Ok(narrowed);
+        };
         let width = self.columns.len();
-        let mut sources: Vec<Option<&Tensor>> = vec![None; width];
+        mismatch(format!(
+            "feature \"{}\", row {}: the number does not fit a 32-bit float",
+            self.columns[position % width].name,
+            position / width
+        ))
+    }
+
+    fn by_feature(&self, tensors: &[Tensor<'_>]) -> Result<Rows, Mismatch> {
+        let width = self.columns.len();
+        let mut sources: Vec<Option<&Tensor<'_>>> = vec![None; width];
         for tensor in tensors {
-            let Some(&position) = self.index.get(&tensor.name) else {
+            let Some(&position) = self.index.get(&*tensor.name) else {
                 return mismatch(format!(
                     "feature \"{}\" is not a feature of this model",
                     tensor.name

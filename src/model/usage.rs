@@ -4,8 +4,9 @@
 //! Everything is a relaxed atomic: no lock, no allocation, no loss. Usage belongs to its revision,
 //! so what is reported of a revision leaves with it.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The number of [`bounds`], and of buckets less the last one.
 pub const BOUNDS: usize = 60;
@@ -289,20 +290,31 @@ impl Usage {
         self.batch_rows[size.min(BATCH_SIZES - 1)].record(duration);
     }
 
-    /// Adds an answered request.
-    pub fn record_answer(&self, rows: usize) {
+    /// Adds a request that was answered at `at`.
+    pub fn record_answer(&self, rows: usize, at: Instant) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        self.last_inference_ms
-            .store(now.as_millis() as u64, Ordering::Relaxed);
+        let ms = unix_ms(at);
+        // A store that changes nothing would still take the line from other threads.
+        if self.last_inference_ms.load(Ordering::Relaxed) != ms {
+            self.last_inference_ms.store(ms, Ordering::Relaxed);
+        }
     }
 
     /// Engine calls that were dispatched for this reason.
     pub fn batches(&self, reason: Dispatch) -> u64 {
         self.batches[reason as usize].load(Ordering::Relaxed)
     }
+}
+
+/// Milliseconds since 1970 at a moment. The clock of the day is read once per process: what it is
+/// set to later does not show.
+fn unix_ms(at: Instant) -> u64 {
+    static START: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        (Instant::now(), since_1970.unwrap_or_default())
+    });
+    let (start, since_1970) = *START;
+    (since_1970 + at.saturating_duration_since(start)).as_millis() as u64
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@ pub mod cache;
 pub mod extras;
 pub mod request;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use crate::error::{Code, Error};
 use crate::model::registry::Registry;
@@ -23,7 +26,7 @@ use batch::{Batcher, Policy};
 use cache::Cache;
 pub use extras::Explain;
 use extras::{Extras, Kind};
-pub use request::{Answer, InferRequest, InferResponse, Wanted};
+pub use request::{Answer, InferRequest, InferResponse, Names, Wanted};
 
 /// Settings of the serving path.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -159,7 +162,7 @@ impl Server {
 ///
 /// # Errors
 /// With the code and message that the caller is to get; see [`Code`].
-pub async fn infer(server: &Server, request: InferRequest) -> Result<InferResponse, Error> {
+pub async fn infer(server: &Server, request: InferRequest<'_>) -> Result<InferResponse, Error> {
     let mut measured = Measured {
         server,
         protocol: request.protocol,
@@ -174,16 +177,14 @@ pub async fn infer(server: &Server, request: InferRequest) -> Result<InferRespon
 
 async fn line(
     server: &Server,
-    request: InferRequest,
+    request: InferRequest<'_>,
     measured: &mut Measured<'_>,
 ) -> Result<InferResponse, Error> {
-    let decode = request.received.elapsed();
-    let slot = server.slot(&request.slot)?;
+    let slot = server.slot(request.slot)?;
     let _permit = server.admission.enter()?;
     // The only read of live state: a swap from here on does not concern this request.
     let revision = revision_of(&slot, request.revision)?;
     measured.revision = Some(Arc::clone(&revision));
-    revision.usage.decode.record(decode);
     let (wanted, extras) = select(&revision, &request.outputs, request.explain)?;
     let rows = revision
         .signature
@@ -194,7 +195,12 @@ async fn line(
     if let Some(extras) = &extras {
         server.admission.check_extras(extras, count)?;
     }
-    let lane = server.lanes.get(&request.slot).unwrap_or(&server.other);
+    let lane = server.lanes.get(request.slot).unwrap_or(&server.other);
+    let decoded = Instant::now();
+    let usage = &revision.usage;
+    usage
+        .decode
+        .record(decoded.saturating_duration_since(request.received));
     let run = Run {
         batcher: &server.batcher,
         policy: &lane.policy,
@@ -211,7 +217,8 @@ async fn line(
         (None, None) => run.compute(rows).await?,
         (Some(cache), None) => run.cached(cache, rows).await?,
     };
-    revision.usage.record_answer(count);
+    let computed = Instant::now();
+    revision.usage.record_answer(count, computed);
     Ok(InferResponse {
         revision,
         rows: count,
@@ -219,6 +226,7 @@ async fn line(
         width,
         wanted,
         extras,
+        computed,
     })
 }
 
@@ -318,18 +326,18 @@ fn revision_of(slot: &Slot, revision: Option<u64>) -> Result<Arc<Revision>, Erro
 /// What a request asks for, by name or by default, and the extras among it.
 fn select(
     revision: &Revision,
-    names: &[String],
+    names: &[Cow<'_, str>],
     explain: Option<Explain>,
-) -> Result<(Vec<Wanted>, Option<Arc<Extras>>), Error> {
+) -> Result<(SmallVec<[Wanted; 2]>, Option<Arc<Extras>>), Error> {
     let all = &revision.signature.outputs;
-    let mut wanted = Vec::with_capacity(names.len());
+    let mut wanted = SmallVec::new();
     let mut kinds = Vec::new();
     if names.is_empty() {
         let default = all.iter().enumerate().filter(|(_, output)| output.default);
         wanted.extend(default.map(|(index, _)| Wanted::Output(index)));
     }
     for name in names {
-        let next = match all.iter().position(|output| output.name == *name) {
+        let next = match all.iter().position(|output| output.name == **name) {
             Some(index) => Wanted::Output(index),
             None => match Kind::named(revision, name) {
                 None => return Err(unknown_output(revision, name)),
@@ -376,16 +384,20 @@ fn short(name: &str) -> String {
 impl Measured<'_> {
     fn finish(mut self, result: &Result<InferResponse, Error>) {
         self.finished = true;
-        let outcome = match result {
-            Ok(_) => Outcome::Ok,
-            Err(error) => match error.code {
-                Code::DeadlineExceeded => Outcome::Deadline,
-                Code::Overloaded | Code::Draining => Outcome::Shed,
-                Code::Internal => Outcome::Failed,
-                _ => Outcome::Rejected,
-            },
+        let error = match result {
+            Ok(response) => {
+                let elapsed = response.computed.saturating_duration_since(self.received);
+                let usage = &response.revision.usage;
+                return usage.requests(self.protocol, Outcome::Ok).record(elapsed);
+            }
+            Err(error) => error,
         };
-        self.record(outcome);
+        self.record(match error.code {
+            Code::DeadlineExceeded => Outcome::Deadline,
+            Code::Overloaded | Code::Draining => Outcome::Shed,
+            Code::Internal => Outcome::Failed,
+            _ => Outcome::Rejected,
+        });
     }
 
     fn record(&self, outcome: Outcome) {

@@ -1,23 +1,26 @@
 //! What every protocol's request becomes, and what its answer is made of.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use super::extras::{Explain, ExtraTensor, Extras};
 use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Shape, Tensors};
 
 /// A decoded request, not yet checked against a model.
 #[derive(Debug)]
-pub struct InferRequest {
-    pub slot: String,
+pub struct InferRequest<'a> {
+    pub slot: &'a str,
     /// A revision asked for by its id; `None` lets the slot's roles decide.
     pub revision: Option<u64>,
-    pub tensors: Vec<Tensor>,
+    pub tensors: Tensors<'a>,
     /// Names of the wanted outputs; empty for the model's default ones.
-    pub outputs: Vec<String>,
+    pub outputs: Names<'a>,
     pub explain: Option<Explain>,
     /// When the answer is of no more use.
     pub deadline: Option<Instant>,
@@ -25,6 +28,9 @@ pub struct InferRequest {
     /// When the first byte of the request was there: the start of its measured time.
     pub received: Instant,
 }
+
+/// Names that a request gives: few, mostly none.
+pub type Names<'a> = Vec<Cow<'a, str>>;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -37,8 +43,10 @@ pub struct InferResponse {
     /// Values per row of results: the model's outputs, then the extras.
     pub width: usize,
     /// What was asked for, in the order to answer.
-    pub wanted: Vec<Wanted>,
+    pub wanted: SmallVec<[Wanted; 2]>,
     pub extras: Option<Arc<Extras>>,
+    /// When the results were there: the start of their encoding.
+    pub computed: Instant,
 }
 
 /// A tensor that a request asks for.
@@ -95,10 +103,14 @@ impl InferResponse {
     }
 
     /// The shape of one of the answers, rows first.
-    pub fn shape(&self, answer: &Answer) -> Vec<usize> {
-        let mut shape = vec![self.rows];
-        shape.extend(answer.dims());
-        shape
+    pub fn shape(&self, answer: &Answer) -> Shape {
+        let rows = std::iter::once(self.rows);
+        rows.chain(answer.dims()).collect()
+    }
+
+    /// Notes that the answer is encoded.
+    pub fn encoded(&self) {
+        self.revision.usage.encode.record(self.computed.elapsed());
     }
 
     /// The values of one of the answers, row-major.

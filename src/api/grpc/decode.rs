@@ -10,7 +10,7 @@ use super::pb::InferTensorContents as Contents;
 use super::pb::model_infer_request::InferInputTensor;
 use super::short;
 use crate::error::{Code, Error};
-use crate::tensor::{Cell, DType, Tensor, Values};
+use crate::tensor::{Cell, DType, Shape, Tensor, Tensors, Values};
 
 /// The largest integer up to which every integer is a double.
 const EXACT_MAX: u64 = 1 << 53;
@@ -20,16 +20,16 @@ const EXACT_MAX: u64 = 1 << 53;
 ///
 /// # Errors
 /// Names the tensor and what was expected.
-pub fn tensors(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<Tensor>, Error> {
+pub fn tensors(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Tensors<'static>, Error> {
     check_inputs(&inputs, raw.len())?;
     let mut raw = raw.into_iter();
-    let mut tensors = Vec::with_capacity(inputs.len());
+    let mut tensors = Tensors::new();
     for input in inputs {
         let name = input.name;
         let bytes = raw.next();
         match tensor(&input.datatype, &input.shape, input.contents, bytes) {
             Ok((dtype, shape, values)) => tensors.push(Tensor {
-                name,
+                name: name.into(),
                 dtype,
                 shape,
                 values,
@@ -82,7 +82,7 @@ fn tensor(
     shape: &[i64],
     contents: Option<Contents>,
     raw: Option<Bytes>,
-) -> Result<(DType, Vec<usize>, Values), String> {
+) -> Result<(DType, Shape, Values), String> {
     let Ok(dtype) = datatype.parse::<DType>() else {
         let names: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
         return Err(format!("datatype: expected one of {}", names.join(", ")));
@@ -102,8 +102,8 @@ fn tensor(
 }
 
 /// The shape, and how many values it asks for.
-fn sized(shape: &[i64]) -> Result<(Vec<usize>, usize), String> {
-    let mut sizes = Vec::with_capacity(shape.len());
+fn sized(shape: &[i64]) -> Result<(Shape, usize), String> {
+    let mut sizes = Shape::new();
     let mut count: usize = 1;
     for size in shape {
         let size = usize::try_from(*size)

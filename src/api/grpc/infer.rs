@@ -1,81 +1,100 @@
 //! ModelInfer: message to request, [`serve::infer`], answer to message.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tonic::Request;
-use tonic::metadata::MetadataMap;
-use uuid::Uuid;
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use prost::Message;
+use uuid::fmt::Hyphenated;
 
 use super::pb::infer_parameter::ParameterChoice;
-use super::{Received, decode, encode, pb, short, timeout, version};
-use crate::api::{Shared, explain};
+use super::{decode, encode, pb, short, timeout, version};
+use crate::api::{Shared, explain, request_id};
 use crate::error::{Code, Error};
-use crate::model::usage::{Outcome, Protocol};
-use crate::serve::{self, Explain, InferRequest};
+use crate::model::usage::Protocol;
+use crate::serve::{self, Explain, InferRequest, Names};
+use crate::tensor::Tensors;
+
+/// A request as its message says it, without what its headers say.
+#[derive(Debug)]
+pub struct Asked {
+    slot: String,
+    revision: Option<u64>,
+    id: String,
+    timeout: Option<Duration>,
+    explain: Option<Explain>,
+    outputs: Names<'static>,
+    tensors: Tensors<'static>,
+    /// Values came beside the tensors, and go back the same way.
+    raw: bool,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(message: Bytes) -> Result<Asked, Error> {
+    let message = pb::ModelInferRequest::decode(message)
+        .map_err(|error| Error::invalid(format!("body: not a ModelInferRequest: {error}")))?;
+    asked(message)
+}
+
+/// What a message asks for.
+///
+/// # Errors
+/// Names what is wrong and what was expected.
+pub fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
+    Ok(Asked {
+        revision: version(&message.model_version)?,
+        slot: message.model_name,
+        id: message.id,
+        timeout: timeout::parameter(&message.parameters)?,
+        explain: explained(&message.parameters)?,
+        outputs: names(message.outputs)?,
+        raw: !message.raw_input_contents.is_empty(),
+        tensors: decode::tensors(message.inputs, message.raw_input_contents)?,
+    })
+}
 
 /// Answers one request.
 ///
 /// # Errors
-/// What cannot be decoded, and what [`serve::infer`] says.
+/// What is wrong with the headers, and what [`serve::infer`] says.
 pub async fn infer(
     shared: &Shared,
-    request: Request<pb::ModelInferRequest>,
+    headers: &HeaderMap,
+    received: Instant,
+    asked: Asked,
 ) -> Result<pb::ModelInferResponse, Error> {
-    let received = match request.extensions().get::<Received>() {
-        Some(received) => received.0,
-        None => Instant::now(),
-    };
-    let (metadata, _extensions, mut message) = request.into_parts();
-    let name = std::mem::take(&mut message.model_name);
-    let id = match message.id.is_empty() {
-        true => Uuid::now_v7().to_string(),
-        false => std::mem::take(&mut message.id),
-    };
-    let raw = !message.raw_input_contents.is_empty();
-    let request = match decoded(shared, received, &metadata, name.clone(), message) {
-        Ok(request) => request,
-        Err(error) => {
-            // The serving line has not seen it: count it here.
-            let usage = &shared.server.unresolved;
-            let rejected = usage.requests(Protocol::Grpc, Outcome::Rejected);
-            rejected.record(received.elapsed());
-            return Err(error);
-        }
+    let timeout = shortest(header(headers)?, asked.timeout);
+    let request = InferRequest {
+        slot: &asked.slot,
+        revision: asked.revision,
+        explain: asked.explain,
+        outputs: asked.outputs,
+        tensors: asked.tensors,
+        deadline: shared.deadline(received, timeout),
+        protocol: Protocol::Grpc,
+        received,
     };
     let response = serve::infer(&shared.server, request).await?;
-    let started = Instant::now();
-    let (outputs, raw_output_contents) = encode::outputs(&response, raw)?;
+    let (outputs, raw_output_contents) = encode::outputs(&response, asked.raw)?;
+    let mut own = [0; Hyphenated::LENGTH];
     let message = pb::ModelInferResponse {
-        model_name: name,
+        model_name: asked.slot,
         model_version: response.revision.id.to_string(),
-        id,
+        id: match asked.id.is_empty() {
+            true => request_id(&mut own).to_string(),
+            false => asked.id,
+        },
         outputs,
         raw_output_contents,
         ..pb::ModelInferResponse::default()
     };
-    response.revision.usage.encode.record(started.elapsed());
+    response.encoded();
     Ok(message)
-}
-
-fn decoded(
-    shared: &Shared,
-    received: Instant,
-    metadata: &MetadataMap,
-    slot: String,
-    message: pb::ModelInferRequest,
-) -> Result<InferRequest, Error> {
-    let timeout = shortest(header(metadata)?, timeout::parameter(&message.parameters)?);
-    Ok(InferRequest {
-        slot,
-        revision: version(&message.model_version)?,
-        explain: explained(&message.parameters)?,
-        outputs: names(message.outputs)?,
-        tensors: decode::tensors(message.inputs, message.raw_input_contents)?,
-        deadline: shared.deadline(received, timeout),
-        protocol: Protocol::Grpc,
-        received,
-    })
 }
 
 /// The parameter `explain`.
@@ -93,8 +112,8 @@ fn explained(parameters: &HashMap<String, pb::InferParameter>) -> Result<Option<
     asked.map(Some)
 }
 
-fn header(metadata: &MetadataMap) -> Result<Option<Duration>, Error> {
-    let Some(value) = metadata.get("grpc-timeout") else {
+fn header(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };
     // What is not text is refused as any other text would be.
@@ -111,8 +130,8 @@ fn shortest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// The names of the wanted outputs.
 fn names(
     outputs: Vec<pb::model_infer_request::InferRequestedOutputTensor>,
-) -> Result<Vec<String>, Error> {
-    let mut names = Vec::with_capacity(outputs.len());
+) -> Result<Names<'static>, Error> {
+    let mut names = Names::new();
     for output in outputs {
         for refused in ["classification", "shared_memory_region"] {
             if output.parameters.contains_key(refused) {
@@ -123,7 +142,7 @@ fn names(
                 ));
             }
         }
-        names.push(output.name);
+        names.push(Cow::Owned(output.name));
     }
     Ok(names)
 }

@@ -13,13 +13,20 @@ mod timeout;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use bytes::BufMut;
+use hyper::body::Incoming;
+use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Interceptor, Routes};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceExt;
 
+use super::body::{self, Body, Charge};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -48,6 +55,90 @@ struct Received(Instant);
 /// Notes [`Received`].
 #[derive(Clone, Copy, Debug)]
 struct Stamp;
+
+/// The path of a prediction.
+const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// What comes before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Answers a request: predictions by a straight lane, all else, and what is compressed, by `router`.
+pub async fn answer(
+    shared: &Shared,
+    router: &Router,
+    request: axum::http::Request<Incoming>,
+) -> axum::http::Response<Body> {
+    let received = Instant::now();
+    let (parts, body) = request.into_parts();
+    if parts.uri.path() == PREDICT && parts.method == Method::POST && is_plain(&parts.headers) {
+        let answer = predict(shared, &parts.headers, received, body).await;
+        return answer.unwrap_or_else(|error| refusal(error));
+    }
+    let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
+    match router.clone().oneshot(request).await {
+        Ok(response) => response.map(Body::Routed),
+        Err(never) => match never {},
+    }
+}
+
+fn is_plain(headers: &HeaderMap) -> bool {
+    let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
+    matches!(
+        content,
+        Some(b"application/grpc" | b"application/grpc+proto")
+    ) && matches!(encoding, None | Some(b"identity"))
+}
+
+async fn predict(
+    shared: &Shared,
+    headers: &HeaderMap,
+    received: Instant,
+    body: Incoming,
+) -> Result<axum::http::Response<Body>, Error> {
+    let limit = shared.settings.body_bytes_max;
+    let mut charge = Charge::new(&shared.bodies);
+    let deadline = shared.deadline(received, None);
+    let bytes = body::read(body, limit.saturating_add(PREFIX), deadline, &mut charge).await?;
+    let request = match shared.is_large(bytes.len()) {
+        true => shared.aside(move || infer::read(headless(bytes)?)).await?,
+        false => infer::read(headless(bytes)?)?,
+    };
+    let message = infer::infer(shared, headers, received, request).await?;
+    let length = message.encoded_len();
+    let mut bytes = Vec::with_capacity(PREFIX + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).map_err(|_| Error::internal("the answer is too large"))?);
+    message
+        .encode(&mut bytes)
+        .map_err(|_| Error::internal("the answer cannot be encoded"))?;
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Body::Message(Some(bytes.into()), Some(trailers));
+    let mut response = axum::http::Response::new(body);
+    let content_type = HeaderValue::from_static("application/grpc");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// An error as a whole answer.
+fn refusal(error: Error) -> axum::http::Response<Body> {
+    let response = status(error).into_http::<tonic::body::Body>();
+    response.map(|_none| Body::Whole(None))
+}
+
+/// A body's one message.
+fn headless(mut body: Bytes) -> Result<Bytes, Error> {
+    let expected = || Error::invalid("body: expected one gRPC message that is not compressed");
+    let (prefix, message) = body.split_first_chunk::<PREFIX>().ok_or_else(expected)?;
+    let [compressed, length @ ..] = *prefix;
+    if compressed != 0 || u32::from_be_bytes(length) as usize != message.len() {
+        return Err(expected());
+    }
+    Ok(body.split_off(PREFIX))
+}
 
 /// The services as one router.
 pub fn router(shared: Shared) -> Router {
@@ -108,7 +199,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<pb::ModelReadyRequest>,
     ) -> Result<Response<pb::ModelReadyResponse>, Status> {
-        answer(metadata::ready(&self.shared.server, &request.into_inner()))
+        reply(metadata::ready(&self.shared.server, &request.into_inner()))
     }
 
     async fn server_metadata(
@@ -122,21 +213,32 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<pb::ModelMetadataRequest>,
     ) -> Result<Response<pb::ModelMetadataResponse>, Status> {
-        answer(metadata::model(&self.shared.server, &request.into_inner()))
+        reply(metadata::model(&self.shared.server, &request.into_inner()))
     }
 
     async fn model_infer(
         &self,
         request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
-        answer(infer::infer(&self.shared, request).await)
+        let received = match request.extensions().get::<Received>() {
+            Some(received) => received.0,
+            None => Instant::now(),
+        };
+        let (metadata, _extensions, message) = request.into_parts();
+        let headers = metadata.into_headers();
+        let request = infer::asked(message);
+        let answered = match request {
+            Ok(request) => infer::infer(&self.shared, &headers, received, request).await,
+            Err(error) => Err(error),
+        };
+        reply(answered)
     }
 
     async fn model_config(
         &self,
         request: Request<pb::ModelConfigRequest>,
     ) -> Result<Response<pb::ModelConfigResponse>, Status> {
-        answer(metadata::config(&self.shared.server, &request.into_inner()))
+        reply(metadata::config(&self.shared.server, &request.into_inner()))
     }
 
     async fn model_statistics(
@@ -144,7 +246,7 @@ impl GrpcInferenceService for Inference {
         request: Request<pb::ModelStatisticsRequest>,
     ) -> Result<Response<pb::ModelStatisticsResponse>, Status> {
         let request = request.into_inner();
-        answer(statistics::statistics(&self.shared.server, &request))
+        reply(statistics::statistics(&self.shared.server, &request))
     }
 
     async fn repository_index(
@@ -160,7 +262,7 @@ impl GrpcInferenceService for Inference {
         request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Result<Response<pb::RepositoryModelLoadResponse>, Status> {
         let loaded = repository::load(&self.shared, Listener::Public, request.into_inner()).await;
-        answer(loaded.map(|()| pb::RepositoryModelLoadResponse {}))
+        reply(loaded.map(|()| pb::RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
@@ -169,11 +271,11 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<pb::RepositoryModelUnloadResponse>, Status> {
         let request = request.into_inner();
         let unloaded = repository::unload(&self.shared, Listener::Public, &request).await;
-        answer(unloaded.map(|()| pb::RepositoryModelUnloadResponse {}))
+        reply(unloaded.map(|()| pb::RepositoryModelUnloadResponse {}))
     }
 }
 
-fn answer<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
+fn reply<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(status)
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::api::Settings;
+use crate::api::{Aside, Budget, Settings};
 use crate::engine::{Choice, Format, Libraries, ModelFile};
 use crate::model::artifact::Artifact;
 use crate::model::revision;
@@ -83,6 +83,9 @@ fn shared(supervisor: &Supervisor) -> Shared {
             std::time::Duration::from_secs(60),
             Instant::now(),
         )),
+        bodies: Arc::new(Budget::new(1 << 20)),
+        aside: Aside::new(supervisor),
+        connections: Arc::default(),
     }
 }
 

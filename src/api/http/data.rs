@@ -1,60 +1,47 @@
 //! Values of a request, as JSON and as bytes, into tensors. Strict: a value that its datatype does
 //! not hold is an error that names the tensor.
 
+use std::borrow::Cow;
+
 use super::json::{Kind, Reader};
 use crate::error::Error;
-use crate::tensor::{Cell, DType, Tensor, Values};
+use crate::tensor::{Cell, DType, Shape, Tensor, Values};
 
-/// A nested or flat list of values, read before its datatype is known.
-#[derive(Debug, Default)]
+/// A nested or flat list of values.
+#[derive(Debug)]
 pub struct List {
-    values: Scalars,
+    values: Values,
     /// Lengths of the lists at each depth.
-    lengths: Vec<usize>,
+    lengths: Shape,
     /// The depth that values lie at.
     depth: Option<usize>,
-}
-
-#[derive(Debug)]
-enum Scalars {
-    Numbers(Vec<f64>),
-    Cells(Vec<Cell>),
+    /// A finite number was read that 32 bits do not hold.
+    overflow: bool,
 }
 
 /// The largest integer up to which 64-bit floats hold every one.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
-impl Default for Scalars {
-    fn default() -> Scalars {
-        Scalars::Numbers(Vec::new())
-    }
-}
-
-impl Scalars {
-    fn push_number(&mut self, number: f64) {
-        match self {
-            Scalars::Numbers(numbers) => numbers.push(number),
-            Scalars::Cells(cells) => cells.push(Cell::Number(number)),
-        }
-    }
-
-    fn push_text(&mut self, text: String) {
-        if let Scalars::Numbers(numbers) = self {
-            *self = Scalars::Cells(numbers.drain(..).map(Cell::Number).collect());
-        }
-        if let Scalars::Cells(cells) = self {
-            cells.push(Cell::Text(text));
-        }
-    }
-}
+/// Values that memory is taken for before any is read. A shape is only what a client says.
+const RESERVED_MAX: usize = 1 << 16;
 
 impl List {
-    /// Reads a list of any depth.
+    /// Reads a list of any depth, of about `count` values. With `dtype` FP32 its numbers are
+    /// rounded to 32 bits at once, to what the nearest double rounds to.
     ///
     /// # Errors
     /// Where it is ragged or not made of numbers, strings, booleans and nulls.
-    pub fn read(reader: &mut Reader<'_>) -> Result<List, Error> {
-        let mut list = List::default();
+    pub fn read(reader: &mut Reader<'_>, dtype: DType, count: usize) -> Result<List, Error> {
+        let count = count.min(RESERVED_MAX);
+        let mut list = List {
+            values: match dtype {
+                DType::Fp32 => Values::F32(Vec::with_capacity(count)),
+                _ => Values::F64(Vec::with_capacity(count)),
+            },
+            lengths: Shape::new(),
+            depth: None,
+            overflow: false,
+        };
         list.read_level(reader, 0)?;
         Ok(list)
     }
@@ -67,6 +54,13 @@ impl List {
     fn read_level(&mut self, reader: &mut Reader<'_>, level: usize) -> Result<(), Error> {
         let mut count = 0;
         reader.array(|reader| {
+            if self.depth == Some(level + 1) {
+                count += match &mut self.values {
+                    Values::F32(values) => reader.numbers(|it| push(values, it.f32())),
+                    Values::F64(values) => reader.numbers(|it| push(values, it.f64())),
+                    Values::Cells(_) => 0,
+                };
+            }
             count += 1;
             if reader.kind()? == Kind::Array {
                 if self.depth.is_some_and(|depth| level + 1 >= depth) {
@@ -95,53 +89,68 @@ impl List {
 
     fn read_scalar(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
         match reader.kind()? {
-            Kind::Number => self.values.push_number(reader.number()?),
+            Kind::Number => self.push_number(reader.number()?),
             Kind::Text => match &*reader.text()? {
-                "NaN" => self.values.push_number(f64::NAN),
-                "Infinity" => self.values.push_number(f64::INFINITY),
-                "-Infinity" => self.values.push_number(f64::NEG_INFINITY),
-                text => self.values.push_text(text.to_string()),
+                "NaN" => self.push_number(f64::NAN),
+                "Infinity" => self.push_number(f64::INFINITY),
+                "-Infinity" => self.push_number(f64::NEG_INFINITY),
+                text => self.push_text(text.to_string()),
             },
-            Kind::Bool => self
-                .values
-                .push_number(f64::from(u8::from(reader.boolean()?))),
+            Kind::Bool => self.push_number(f64::from(u8::from(reader.boolean()?))),
             Kind::Null => {
                 reader.null()?;
-                self.values.push_number(f64::NAN);
+                self.push_number(f64::NAN);
             }
             Kind::Object | Kind::Array => return Err(reader.error("expected a number or a string")),
         }
         Ok(())
     }
 
+    fn push_number(&mut self, number: f64) {
+        match &mut self.values {
+            Values::F32(values) => {
+                let single = number as f32;
+                self.overflow |= single.is_infinite() && number.is_finite();
+                values.push(single);
+            }
+            Values::F64(values) => values.push(number),
+            Values::Cells(cells) => cells.push(Cell::Number(number)),
+        }
+    }
+
+    fn push_text(&mut self, text: String) {
+        let number = |number: f64| Cell::Number(number);
+        let mut cells: Vec<Cell> = match &mut self.values {
+            Values::Cells(cells) => return cells.push(Cell::Text(text)),
+            Values::F32(values) => values.drain(..).map(|it| number(f64::from(it))).collect(),
+            Values::F64(values) => values.drain(..).map(number).collect(),
+        };
+        cells.push(Cell::Text(text));
+        self.values = Values::Cells(cells);
+    }
+
     /// The list as it is, of the rows dialect: numbers are 64-bit floats.
-    pub fn into_tensor(self, name: String) -> Tensor {
+    pub fn into_tensor(self, name: Cow<'_, str>) -> Tensor<'_> {
         Tensor {
             name,
             dtype: DType::Fp64,
             shape: self.lengths,
-            values: match self.values {
-                Scalars::Numbers(numbers) => Values::F64(numbers),
-                Scalars::Cells(cells) => Values::Cells(cells),
-            },
+            values: self.values,
         }
     }
 
-    /// The list as a tensor of a declared datatype and shape.
+    /// The list, which was read as `dtype`, as a tensor of that datatype and a declared shape.
     ///
     /// # Errors
     /// When shape or values do not fit.
     pub fn into_typed(
         self,
-        name: String,
+        name: Cow<'_, str>,
         dtype: DType,
-        shape: Vec<usize>,
-    ) -> Result<Tensor, Error> {
+        shape: Shape,
+    ) -> Result<Tensor<'_>, Error> {
         let count = elements(&name, &shape)?;
-        let held = match &self.values {
-            Scalars::Numbers(numbers) => numbers.len(),
-            Scalars::Cells(cells) => cells.len(),
-        };
+        let held = self.values.len();
         if held != count || (self.lengths.len() > 1 && self.lengths != shape) {
             return Err(Error::invalid(format!(
                 "input \"{name}\": shape {shape:?} means {count} values, the data has {held} in {:?}",
@@ -149,8 +158,8 @@ impl List {
             )));
         }
         let values = match (dtype, self.values) {
-            (DType::Bytes, Scalars::Cells(cells)) => Values::Cells(cells),
-            (DType::Bytes, Scalars::Numbers(numbers)) => {
+            (DType::Bytes, Values::Cells(cells)) => Values::Cells(cells),
+            (DType::Bytes, Values::F64(numbers)) => {
                 // Only missing values are numbers where text is expected.
                 if numbers.iter().any(|number| !number.is_nan()) {
                     return Err(Error::invalid(format!(
@@ -159,16 +168,22 @@ impl List {
                 }
                 Values::Cells(numbers.into_iter().map(Cell::Number).collect())
             }
-            (_, Scalars::Cells(_)) => {
+            (_, Values::Cells(_)) => {
                 return Err(Error::invalid(format!(
                     "input \"{name}\": expected {dtype} numbers, got a string"
                 )));
             }
-            (_, Scalars::Numbers(numbers)) => {
+            (_, Values::F32(_)) if self.overflow => {
+                return Err(Error::invalid(format!(
+                    "input \"{name}\": a number does not fit FP32"
+                )));
+            }
+            (_, Values::F32(numbers)) => Values::F32(numbers),
+            (_, Values::F64(numbers)) => {
                 for number in &numbers {
                     check_number(&name, dtype, *number)?;
                 }
-                typed(dtype, numbers)
+                Values::F64(numbers)
             }
         };
         Ok(Tensor {
@@ -178,6 +193,13 @@ impl List {
             values,
         })
     }
+}
+
+/// Adds a number if there is one.
+fn push<T>(values: &mut Vec<T>, number: Option<T>) -> bool {
+    let there = number.is_some();
+    values.extend(number);
+    there
 }
 
 /// How many values a shape means.
@@ -191,13 +213,6 @@ pub fn elements(name: &str, shape: &[usize]) -> Result<usize, Error> {
         .ok_or_else(|| Error::invalid(format!("input \"{name}\": the shape is too large")))
 }
 
-fn typed(dtype: DType, numbers: Vec<f64>) -> Values {
-    if dtype == DType::Fp32 {
-        return Values::F32(numbers.into_iter().map(|number| number as f32).collect());
-    }
-    Values::F64(numbers)
-}
-
 fn check_number(name: &str, dtype: DType, number: f64) -> Result<(), Error> {
     let range = match dtype {
         DType::Bool => (0.0, 1.0),
@@ -209,11 +224,6 @@ fn check_number(name: &str, dtype: DType, number: f64) -> Result<(), Error> {
         DType::Int16 => (-32_768.0, 32_767.0),
         DType::Int32 => (-2_147_483_648.0, 2_147_483_647.0),
         DType::Int64 => (-INTEGER_MAX, INTEGER_MAX),
-        DType::Fp32 if number.is_finite() && (number as f32).is_infinite() => {
-            return Err(Error::invalid(format!(
-                "input \"{name}\": a number does not fit FP32"
-            )));
-        }
         DType::Fp16 if number.is_finite() && number.abs() >= 65_520.0 => {
             return Err(Error::invalid(format!(
                 "input \"{name}\": a number does not fit FP16"
@@ -237,12 +247,12 @@ fn check_number(name: &str, dtype: DType, number: f64) -> Result<(), Error> {
 ///
 /// # Errors
 /// When the bytes are not exactly the shape's values.
-pub fn from_bytes(
-    name: String,
+pub fn from_bytes<'a>(
+    name: Cow<'a, str>,
     dtype: DType,
-    shape: Vec<usize>,
+    shape: Shape,
     bytes: &[u8],
-) -> Result<Tensor, Error> {
+) -> Result<Tensor<'a>, Error> {
     let count = elements(&name, &shape)?;
     if let Some(size) = dtype.size()
         && count.checked_mul(size) != Some(bytes.len())
@@ -379,6 +389,23 @@ pub fn write_bytes(
     }
 }
 
+/// Appends a text as JSON.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
+    if text.as_bytes().iter().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+}
+
+/// Appends an integer.
+pub fn write_integer(out: &mut Vec<u8>, integer: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+}
+
 /// Appends values of an output as JSON, without brackets. What JSON has no number for is a string.
 pub fn write_json(
     out: &mut Vec<u8>,
@@ -395,7 +422,7 @@ pub fn write_json(
         let text = match dtype {
             DType::Bytes => {
                 let label = labels.get(value as usize).map_or("", String::as_str);
-                out.extend_from_slice(serde_json::Value::from(label).to_string().as_bytes());
+                write_text(out, label);
                 continue;
             }
             _ if value.is_nan() => "\"NaN\"",
@@ -414,10 +441,11 @@ pub fn write_json(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smallvec::smallvec;
 
     fn typed_list(text: &str, dtype: DType, shape: &[usize]) -> Result<Values, String> {
-        let read = List::read(&mut Reader::new(text.as_bytes()));
-        let tensor = read.and_then(|list| list.into_typed("x".to_string(), dtype, shape.to_vec()));
+        let read = List::read(&mut Reader::new(text.as_bytes()), dtype, shape[0]);
+        let tensor = read.and_then(|list| list.into_typed("x".into(), dtype, shape.into()));
         tensor
             .map(|tensor| tensor.values)
             .map_err(|error| error.message)
@@ -486,19 +514,19 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             write_bytes(&mut bytes, dtype, &[], [1.0, 0.0].into_iter());
-            let tensor = from_bytes("x".to_string(), dtype, vec![2], &bytes).unwrap();
+            let tensor = from_bytes("x".into(), dtype, smallvec![2], &bytes).unwrap();
             let expected = match dtype {
                 DType::Fp32 => Values::F32(vec![1.0, 0.0]),
                 _ => Values::F64(vec![1.0, 0.0]),
             };
             assert_eq!(tensor.values, expected, "{dtype}");
-            let short = from_bytes("x".to_string(), dtype, vec![3], &bytes).unwrap_err();
+            let short = from_bytes("x".into(), dtype, smallvec![3], &bytes).unwrap_err();
             assert!(short.message.contains("needs 3"), "{short}");
         }
         let labels = ["no".to_string(), "yes".to_string()];
         let mut bytes = Vec::new();
         write_bytes(&mut bytes, DType::Bytes, &labels, [1.0, 0.0].into_iter());
-        let texts = from_bytes("x".to_string(), DType::Bytes, vec![2], &bytes).unwrap();
+        let texts = from_bytes("x".into(), DType::Bytes, smallvec![2], &bytes).unwrap();
         assert_eq!(
             texts.values,
             Values::Cells(vec![Cell::Text("yes".into()), Cell::Text("no".into())])
@@ -508,7 +536,7 @@ mod tests {
             &bytes[..2],
             &[255, 255, 255, 255, 1],
         ] {
-            assert!(from_bytes("x".to_string(), DType::Bytes, vec![2], broken).is_err());
+            assert!(from_bytes("x".into(), DType::Bytes, smallvec![2], broken).is_err());
         }
     }
 

@@ -1,48 +1,65 @@
 //! `POST /v2/models/{model}/infer`: JSON and the binary tensor extension, in both directions.
 
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderValue};
+use smallvec::{SmallVec, smallvec};
+use uuid::fmt::Hyphenated;
 
 use super::data::{self, List};
 use super::json::{Kind, Reader};
-use crate::api::{Shared, explain};
+use super::{Answer, Call};
+use crate::api::body::Body;
+use crate::api::{Shared, explain, request_id};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, InferResponse};
-use crate::tensor::{DType, Tensor};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
+use crate::tensor::{DType, Shape, Tensor, Tensors};
 
 /// Where the JSON part of a body ends.
 const JSON_LENGTH: &str = "inference-header-content-length";
 
 /// A decoded body.
 #[derive(Debug, Default)]
-struct Decoded {
-    id: Option<String>,
+struct Decoded<'a> {
+    id: Option<Cow<'a, str>>,
     timeout_us: Option<u64>,
     explain: Option<Explain>,
     binary_output: bool,
-    inputs: Vec<Input>,
-    outputs: Vec<Wanted>,
+    inputs: SmallVec<[Input<'a>; 1]>,
+    outputs: SmallVec<[Wanted<'a>; 2]>,
 }
 
 /// One input before its values are known to fit.
 #[derive(Debug, Default)]
-struct Input {
-    name: String,
+struct Input<'a> {
+    name: Cow<'a, str>,
     dtype: Option<DType>,
-    shape: Option<Vec<usize>>,
+    shape: Option<Shape>,
     data: Option<List>,
     binary_size: Option<usize>,
 }
 
 /// An output that a request names.
 #[derive(Debug)]
-struct Wanted {
-    name: String,
+struct Wanted<'a> {
+    name: Cow<'a, str>,
     binary: Option<bool>,
+}
+
+/// A request without what its headers say.
+#[derive(Debug)]
+struct Asked<'a> {
+    id: Option<Cow<'a, str>>,
+    timeout_us: Option<u64>,
+    explain: Option<Explain>,
+    tensors: Tensors<'a>,
+    outputs: Names<'a>,
+    /// Which of the outputs are to be bytes; those without an entry as `binary_output` says.
+    binary: SmallVec<[bool; 2]>,
+    binary_output: bool,
 }
 
 /// What a request's parameters say.
@@ -55,61 +72,70 @@ pub struct Parameters {
     binary_data_size: Option<usize>,
 }
 
-/// Answers an inference request for a slot.
+/// Answers an inference request.
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn infer(
-    shared: &Shared,
-    slot: String,
-    revision: Option<u64>,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let received = Instant::now();
-    let json_length = json_length(headers, body.len())?;
-    if json_length == Some(0) {
-        return raw(shared, slot, revision, headers, body).await;
-    }
+pub async fn infer(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
+    let json_length = json_length(call.headers, body.len())?;
+    let asked = match json_length {
+        Some(0) => rows(shared, call, &body)?,
+        _ if shared.is_large(body.len()) => {
+            let body = body.clone();
+            let decoding = move || Ok(asked(&body, json_length)?.into_owned());
+            shared.aside(decoding).await?
+        }
+        _ => asked(&body, json_length)?,
+    };
+    let timeout = timeout(call.headers, asked.timeout_us)?;
+    let request = InferRequest {
+        slot: call.slot,
+        revision: call.revision,
+        tensors: asked.tensors,
+        outputs: asked.outputs,
+        explain: asked.explain,
+        deadline: shared.deadline(call.received, timeout),
+        protocol: Protocol::Http,
+        received: call.received,
+    };
+    let answer = serve::infer(&shared.server, request).await?;
+    let mut binary = asked.binary;
+    // What is answered without having been named.
+    binary.resize(answer.wanted.len(), asked.binary_output);
+    let mut own = [0; Hyphenated::LENGTH];
+    let id = match &asked.id {
+        Some(id) => id,
+        None => given_id(call.headers).unwrap_or_else(|| request_id(&mut own)),
+    };
+    Ok(encode(&answer, id, &binary))
+}
+
+/// What the JSON and the bytes of a body ask for.
+fn asked(body: &[u8], json_length: Option<usize>) -> Result<Asked<'_>, Error> {
     let (json, binary) = body.split_at(json_length.unwrap_or(body.len()));
     let decoded = decode(json)?;
-    let tensors = tensors(decoded.inputs, binary)?;
-    let timeout = timeout(headers, decoded.timeout_us)?;
-    let request = InferRequest {
-        slot,
-        revision,
-        tensors,
+    let outputs = decoded.outputs.iter();
+    let binary_output = decoded.binary_output;
+    Ok(Asked {
+        tensors: tensors(decoded.inputs, binary)?,
+        binary: outputs
+            .map(|output| output.binary.unwrap_or(binary_output))
+            .collect(),
         outputs: decoded
             .outputs
-            .iter()
-            .map(|output| output.name.clone())
+            .into_iter()
+            .map(|output| output.name)
             .collect(),
+        id: decoded.id,
+        timeout_us: decoded.timeout_us,
         explain: decoded.explain,
-        deadline: shared.deadline(received, timeout),
-        protocol: Protocol::Http,
-        received,
-    };
-    let id = decoded.id.unwrap_or_else(|| request_id(headers));
-    let answer = serve::infer(&shared.server, request).await?;
-    let wanted = decoded.outputs.iter();
-    let mut binary: Vec<bool> = wanted
-        .map(|output| output.binary.unwrap_or(decoded.binary_output))
-        .collect();
-    // What is answered without having been named.
-    binary.resize(answer.wanted.len(), decoded.binary_output);
-    Ok(encode(&answer, &id, &binary))
+        binary_output,
+    })
 }
 
 /// A raw binary request: the body is rows and nothing else.
-async fn raw(
-    shared: &Shared,
-    slot: String,
-    revision: Option<u64>,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let received = Instant::now();
-    let found = shared.server.revision(&slot, revision)?;
+fn rows(shared: &Shared, call: &Call<'_>, body: &[u8]) -> Result<Asked<'static>, Error> {
+    let found = shared.server.revision(call.slot, call.revision)?;
     let signature = &found.signature;
     let (dtype, width) = (signature.element.dtype(), signature.columns.len());
     let row_bytes = width * dtype.size().unwrap_or(1);
@@ -119,21 +145,34 @@ async fn raw(
             body.len()
         )));
     }
-    let shape = vec![body.len() / row_bytes, width];
-    let tensor = data::from_bytes(signature.input.clone(), dtype, shape, &body)?;
-    let request = InferRequest {
-        slot,
-        revision,
-        tensors: vec![tensor],
-        outputs: Vec::new(),
+    let shape = smallvec![body.len() / row_bytes, width];
+    // Without a name it is the one tensor of all features.
+    let tensor = data::from_bytes(Cow::Borrowed(""), dtype, shape, body)?;
+    Ok(Asked {
+        id: None,
+        timeout_us: None,
         explain: None,
-        deadline: shared.deadline(received, timeout(headers, None)?),
-        protocol: Protocol::Http,
-        received,
-    };
-    let answer = serve::infer(&shared.server, request).await?;
-    let binary = vec![true; answer.wanted.len()];
-    Ok(encode(&answer, &request_id(headers), &binary))
+        tensors: vec![tensor],
+        outputs: Names::new(),
+        binary: SmallVec::new(),
+        binary_output: true,
+    })
+}
+
+impl Asked<'_> {
+    /// The same, independent of the body.
+    fn into_owned(self) -> Asked<'static> {
+        let owned = |name: Cow<'_, str>| Cow::Owned(name.into_owned());
+        Asked {
+            id: self.id.map(owned),
+            timeout_us: self.timeout_us,
+            explain: self.explain,
+            tensors: self.tensors.into_iter().map(Tensor::into_owned).collect(),
+            outputs: self.outputs.into_iter().map(owned).collect(),
+            binary: self.binary,
+            binary_output: self.binary_output,
+        }
+    }
 }
 
 fn json_length(headers: &HeaderMap, body: usize) -> Result<Option<usize>, Error> {
@@ -177,21 +216,19 @@ pub fn timeout(headers: &HeaderMap, parameter_us: Option<u64>) -> Result<Option<
     ))
 }
 
-/// The caller's request id, or a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
-    given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_string)
+/// The caller's request id.
+fn given_id(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get("x-request-id")?;
+    given.to_str().ok()
 }
 
-fn decode(json: &[u8]) -> Result<Decoded, Error> {
+fn decode(json: &[u8]) -> Result<Decoded<'_>, Error> {
     let mut decoded = Decoded::default();
     let mut reader = Reader::new(json);
     let mut has_inputs = false;
     reader.object(|reader, key| {
         match key {
-            "id" => decoded.id = Some(reader.text()?.into_owned()),
+            "id" => decoded.id = Some(reader.text()?),
             "parameters" => {
                 let parameters = parameters(reader)?;
                 decoded.timeout_us = parameters.timeout_us;
@@ -220,11 +257,13 @@ fn decode(json: &[u8]) -> Result<Decoded, Error> {
     Ok(decoded)
 }
 
-fn input(reader: &mut Reader<'_>) -> Result<Input, Error> {
+fn input<'a>(reader: &mut Reader<'a>) -> Result<Input<'a>, Error> {
     let mut input = Input::default();
+    // Data that came before its datatype is read once that is known.
+    let mut early = None;
     reader.object(|reader, key| {
         match key {
-            "name" => input.name = reader.text()?.into_owned(),
+            "name" => input.name = reader.text()?,
             "datatype" => {
                 let name = reader.text()?;
                 let dtype = name.parse().map_err(|()| {
@@ -234,7 +273,13 @@ fn input(reader: &mut Reader<'_>) -> Result<Input, Error> {
                 input.dtype = Some(dtype);
             }
             "shape" => input.shape = Some(shape(reader)?),
-            "data" => input.data = Some(List::read(reader)?),
+            "data" => match input.dtype {
+                Some(dtype) => input.data = Some(list(reader, dtype, input.shape.as_deref())?),
+                None => {
+                    early = Some(reader.clone());
+                    reader.skip()?;
+                }
+            },
             "parameters" => input.binary_size = parameters(reader)?.binary_data_size,
             _ => reader.skip()?,
         }
@@ -243,17 +288,26 @@ fn input(reader: &mut Reader<'_>) -> Result<Input, Error> {
     if input.name.is_empty() {
         return Err(reader.error("the input before it has no name"));
     }
+    if let (Some(mut early), Some(dtype)) = (early, input.dtype) {
+        input.data = Some(list(&mut early, dtype, input.shape.as_deref())?);
+    }
     Ok(input)
 }
 
-fn output(reader: &mut Reader<'_>) -> Result<Wanted, Error> {
+fn list(reader: &mut Reader<'_>, dtype: DType, shape: Option<&[usize]>) -> Result<List, Error> {
+    let lengths = shape.unwrap_or_default().iter();
+    let count = lengths.fold(1_usize, |count, length| count.saturating_mul(*length));
+    List::read(reader, dtype, count)
+}
+
+fn output<'a>(reader: &mut Reader<'a>) -> Result<Wanted<'a>, Error> {
     let mut wanted = Wanted {
-        name: String::new(),
+        name: Cow::Borrowed(""),
         binary: None,
     };
     reader.object(|reader, key| {
         match key {
-            "name" => wanted.name = reader.text()?.into_owned(),
+            "name" => wanted.name = reader.text()?,
             "parameters" => wanted.binary = parameters(reader)?.binary_data,
             _ => reader.skip()?,
         }
@@ -262,8 +316,8 @@ fn output(reader: &mut Reader<'_>) -> Result<Wanted, Error> {
     Ok(wanted)
 }
 
-fn shape(reader: &mut Reader<'_>) -> Result<Vec<usize>, Error> {
-    let mut shape = Vec::new();
+fn shape(reader: &mut Reader<'_>) -> Result<Shape, Error> {
+    let mut shape = Shape::new();
     reader.array(|reader| {
         let length = reader.number()?;
         if length.fract() != 0.0 || !(0.0..=4_294_967_296.0).contains(&length) {
@@ -318,8 +372,8 @@ fn explain_parameter(reader: &mut Reader<'_>) -> Result<Option<Explain>, Error> 
 }
 
 /// Gives every input its values, from its JSON or from the bytes after it, in order.
-fn tensors(inputs: Vec<Input>, mut binary: &[u8]) -> Result<Vec<Tensor>, Error> {
-    let mut tensors: Vec<Tensor> = Vec::with_capacity(inputs.len());
+fn tensors<'a>(inputs: SmallVec<[Input<'a>; 1]>, mut binary: &[u8]) -> Result<Tensors<'a>, Error> {
+    let mut tensors = Tensors::new();
     for input in inputs {
         let name = input.name;
         let missing =
@@ -359,69 +413,55 @@ fn tensors(inputs: Vec<Input>, mut binary: &[u8]) -> Result<Vec<Tensor>, Error> 
     Ok(tensors)
 }
 
-fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> Response {
-    let start = Instant::now();
-    let text = |text: &str| serde_json::Value::from(text).to_string();
-    let mut json = Vec::with_capacity(160 + answer.results.len() * 12);
-    json.extend_from_slice(
-        format!(
-            "{{\"model_name\":{},\"model_version\":\"{}\",\"id\":{},\"outputs\":[",
-            text(&answer.revision.slot),
-            answer.revision.id,
-            text(id)
-        )
-        .as_bytes(),
-    );
+fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> axum::http::Response<Body> {
+    let mut json = Vec::with_capacity(256 + answer.results.len() * 12);
+    json.extend_from_slice(b"{\"model_name\":");
+    data::write_text(&mut json, &answer.revision.slot);
+    json.extend_from_slice(b",\"model_version\":\"");
+    data::write_integer(&mut json, answer.revision.id);
+    json.extend_from_slice(b"\",\"id\":");
+    data::write_text(&mut json, id);
+    json.extend_from_slice(b",\"outputs\":[");
     let mut bytes = Vec::new();
     for (index, output) in answer.answers().enumerate() {
-        let comma = if index > 0 { "," } else { "" };
-        let head = format!(
-            "{comma}{{\"name\":{},\"shape\":{:?},\"datatype\":\"{}\"",
-            text(output.name),
-            answer.shape(&output),
-            output.dtype
-        );
-        json.extend_from_slice(head.as_bytes());
+        json.extend_from_slice(if index > 0 {
+            b",{\"name\":"
+        } else {
+            b"{\"name\":"
+        });
+        data::write_text(&mut json, output.name);
+        json.extend_from_slice(b",\"shape\":[");
+        data::write_integer(&mut json, answer.rows as u64);
+        for length in output.dims() {
+            json.push(b',');
+            data::write_integer(&mut json, length as u64);
+        }
+        json.extend_from_slice(b"],\"datatype\":\"");
+        json.extend_from_slice(output.dtype.name().as_bytes());
+        json.push(b'"');
+        let (values, labels) = (answer.values(&output), output.labels);
         if binary.get(index).copied().unwrap_or(false) {
             let before = bytes.len();
-            data::write_bytes(
-                &mut bytes,
-                output.dtype,
-                output.labels,
-                answer.values(&output),
-            );
-            let size = bytes.len() - before;
-            json.extend_from_slice(
-                format!(",\"parameters\":{{\"binary_data_size\":{size}}}}}").as_bytes(),
-            );
+            data::write_bytes(&mut bytes, output.dtype, labels, values);
+            json.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
+            data::write_integer(&mut json, (bytes.len() - before) as u64);
+            json.extend_from_slice(b"}}");
             continue;
         }
         json.extend_from_slice(b",\"data\":[");
-        data::write_json(
-            &mut json,
-            output.dtype,
-            output.labels,
-            answer.values(&output),
-        );
+        data::write_json(&mut json, output.dtype, labels, values);
         json.extend_from_slice(b"]}");
     }
     json.extend_from_slice(b"]}");
-    let response = if bytes.is_empty() {
-        (
-            [(header::CONTENT_TYPE, "application/json".to_string())],
-            json,
-        )
-            .into_response()
-    } else {
-        let length = json.len().to_string();
-        json.extend_from_slice(&bytes);
-        let headers = [
-            (header::CONTENT_TYPE, "application/octet-stream".to_string()),
-            (header::HeaderName::from_static(JSON_LENGTH), length),
-        ];
-        (headers, json).into_response()
-    };
-    answer.revision.usage.encode.record(start.elapsed());
+    let length = json.len();
+    json.extend_from_slice(&bytes);
+    answer.encoded();
+    if bytes.is_empty() {
+        return super::json_response(json);
+    }
+    let mut response = super::response(json, "application/octet-stream");
+    let length = HeaderValue::from(length);
+    response.headers_mut().insert(JSON_LENGTH, length);
     response
 }
 
@@ -443,7 +483,7 @@ mod tests {
             (Some("7"), Some(5))
         );
         assert_eq!(decoded.outputs[0].name, "raw");
-        assert_eq!(tensors(decoded.inputs, &[]).unwrap()[0].shape, [1, 2]);
+        assert_eq!(tensors(decoded.inputs, &[]).unwrap()[0].shape[..], [1, 2]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::decimal::Decimal;
 use crate::error::Error;
 
 /// Nesting allowed in what is skipped or read.
@@ -136,12 +137,37 @@ impl<'a> Reader<'a> {
             .map_err(|_broken| self.error("the string before it is not UTF-8"))
     }
 
+    /// Reads the numbers of a list that come next, each with the comma after it, as long as `take`
+    /// accepts them. What is left begins with an item, for [`Reader::array`]'s caller to read.
+    /// Returns how many were read.
+    pub fn numbers(&mut self, mut take: impl FnMut(Decimal) -> bool) -> usize {
+        let mut count = 0;
+        loop {
+            let rest = &self.bytes[self.at..];
+            let Some((decimal, length)) = Decimal::read(rest) else {
+                return count;
+            };
+            if rest.get(length) != Some(&b',') || !take(decimal) {
+                return count;
+            }
+            let space = usize::from(rest.get(length + 1) == Some(&b' '));
+            self.at += length + 1 + space;
+            count += 1;
+        }
+    }
+
     /// Reads a number.
     ///
     /// # Errors
     /// When there is none, it is malformed, or it is too large for 64 bits.
     pub fn number(&mut self) -> Result<f64, Error> {
         let first = self.peek();
+        let decimal = Decimal::read(&self.bytes[self.at..]);
+        if let Some((Some(value), length)) = decimal.map(|(it, length)| (it.f64(), length)) {
+            // What cannot follow a number is found by whoever reads on.
+            self.at += length;
+            return Ok(value);
+        }
         let start = self.at;
         if matches!(first, Some(b'N' | b'I')) || self.bytes[start..].starts_with(b"-I") {
             for (word, value) in [

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Answer, Context, json_answer, revision_id};
+use super::{Context, Routed, json_answer, revision_id};
 use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::usage::{Histogram, Outcome, Protocol, Snapshot};
@@ -56,36 +56,36 @@ fn readiness(ready: bool, body: &Value) -> Response {
     (status, json_answer(body)).into_response()
 }
 
-pub async fn model(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn model(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     about(&context, &model, None)
 }
 
 pub async fn version(
     State(context): State<Context>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer {
+) -> Routed {
     about(&context, &model, Some(revision_id(&model, &version)?))
 }
 
-pub async fn model_ready(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn model_ready(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     is_ready(&context, &model, None)
 }
 
 pub async fn version_ready(
     State(context): State<Context>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer {
+) -> Routed {
     is_ready(&context, &model, Some(revision_id(&model, &version)?))
 }
 
-fn is_ready(context: &Context, model: &str, revision: Option<u64>) -> Answer {
+fn is_ready(context: &Context, model: &str, revision: Option<u64>) -> Routed {
     let server = &context.shared.server;
     server.slot(model)?;
     let ready = server.revision(model, revision).is_ok();
     Ok(readiness(ready, &json!({ "name": model, "ready": ready })))
 }
 
-fn about(context: &Context, model: &str, revision: Option<u64>) -> Answer {
+fn about(context: &Context, model: &str, revision: Option<u64>) -> Routed {
     let server = &context.shared.server;
     let found = server.revision(model, revision)?;
     let versions: Vec<String> = match (revision, server.slot(model)?.roles()) {
@@ -151,20 +151,20 @@ fn shape(output: &Output) -> Value {
     }
 }
 
-pub async fn config(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn config(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     triton_config(&context, &model, None)
 }
 
 pub async fn version_config(
     State(context): State<Context>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer {
+) -> Routed {
     triton_config(&context, &model, Some(revision_id(&model, &version)?))
 }
 
 /// Triton's `ModelConfig`, which its tools ask for. A `max_batch_size` of 0 means that shapes are
 /// given whole.
-fn triton_config(context: &Context, model: &str, revision: Option<u64>) -> Answer {
+fn triton_config(context: &Context, model: &str, revision: Option<u64>) -> Routed {
     let found = context.shared.server.revision(model, revision)?;
     let signature = &found.signature;
     let data_type = |dtype: DType| match dtype {
@@ -203,7 +203,7 @@ pub async fn all_statistics(State(context): State<Context>) -> Response {
     json_answer(&json!({ "model_stats": stats }))
 }
 
-pub async fn statistics(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn statistics(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     let server = &context.shared.server;
     server.revision(&model, None)?;
     let roles = server.slot(&model)?.roles();
@@ -215,7 +215,7 @@ pub async fn statistics(State(context): State<Context>, Path(model): Path<String
 pub async fn version_statistics(
     State(context): State<Context>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer {
+) -> Routed {
     let id = revision_id(&model, &version)?;
     let found = context.shared.server.revision(&model, Some(id))?;
     Ok(json_answer(&json!({ "model_stats": [usage(&found)] })))
@@ -271,7 +271,7 @@ fn usage(revision: &Revision) -> Value {
 }
 
 /// TensorFlow Serving's model status.
-pub async fn v1_model(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn v1_model(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     let roles = context.shared.server.slot(&model)?.roles();
     let versions = roles
         .iter()

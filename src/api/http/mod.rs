@@ -1,24 +1,27 @@
 //! HTTP, by axum: routes, bodies and errors. What a route says is in the modules below.
 
 mod data;
+mod decimal;
 mod infer;
 mod json;
 mod metadata;
 mod predict;
 mod repository;
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
+use hyper::body::Incoming;
+use tower::ServiceExt;
 
+use super::body::{self, Body, Charge};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
@@ -30,20 +33,42 @@ struct Context {
     listener: Listener,
 }
 
-type Answer = Result<Response, Error>;
+/// The answer of a route.
+type Routed = Result<axum::response::Response, Error>;
+
+/// The answer to a prediction request.
+type Answer = Result<Response<Body>, Error>;
+
+/// What the path of a prediction request says, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Target<'a> {
+    dialect: Dialect,
+    slot: &'a str,
+    version: Option<&'a str>,
+}
+
+/// A prediction request without its body.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    slot: &'a str,
+    revision: Option<u64>,
+    headers: &'a HeaderMap,
+    /// When its head was there.
+    received: Instant,
+}
+
+/// How rows and predictions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// The Open Inference Protocol.
+    V2,
+    /// TensorFlow Serving's `:predict`.
+    V1,
+}
 
 impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = json!({ "error": self.message }).to_string();
-        let mut response =
-            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        if let Some(after) = self.retry_after {
-            let seconds = HeaderValue::from(after.as_secs().max(1));
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        }
-        response
+    fn into_response(self) -> axum::response::Response {
+        error_response(&self).map(axum::body::Body::new)
     }
 }
 
@@ -59,7 +84,6 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         .route("/v2/models/{model}/ready", get(metadata::model_ready))
         .route("/v2/models/{model}/config", get(metadata::config))
         .route("/v2/models/{model}/stats", get(metadata::statistics))
-        .route("/v2/models/{model}/infer", post(infer_model))
         .route(
             "/v2/models/{model}/versions/{version}",
             get(metadata::version),
@@ -76,84 +100,144 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
             "/v2/models/{model}/versions/{version}/stats",
             get(metadata::version_statistics),
         )
-        .route(
-            "/v2/models/{model}/versions/{version}/infer",
-            post(infer_version),
-        )
         .route("/v2/repository/index", post(repository::index))
         .route("/v2/repository/models/{model}/load", post(repository::load))
         .route(
             "/v2/repository/models/{model}/unload",
             post(repository::unload),
         )
+        .route("/v1/models/{call}", get(metadata::v1_model))
+        // Predictions take the lane of `answer`; here they are paths that want another method.
+        .route("/v2/models/{model}/infer", any(wrong_method))
         .route(
-            "/v1/models/{call}",
-            get(metadata::v1_model).post(predict_model),
+            "/v2/models/{model}/versions/{version}/infer",
+            any(wrong_method),
         )
-        .route("/v1/models/{model}/versions/{call}", post(predict_version));
+        .route("/v1/models/{model}/versions/{call}", any(wrong_method));
     let router = match listener {
         Listener::Public => router,
         Listener::Admin => router.route("/metrics", get(exposition)),
     };
     router
         .fallback(|| async { Error::new(Code::NotFound, "no such path") })
-        .method_not_allowed_fallback(|| async {
-            Error::new(Code::MethodNotAllowed, "the path does not have this method")
-        })
+        .method_not_allowed_fallback(wrong_method)
         .with_state(context)
 }
 
-async fn infer_model(
-    State(context): State<Context>,
-    Path(model): Path<String>,
-    request: Request,
-) -> Answer {
-    let (headers, body) = read_body(&context.shared, request).await?;
-    infer::infer(&context.shared, model, None, &headers, body).await
+/// Answers a request: predictions by a straight lane, all else by `router`.
+pub async fn answer(
+    shared: &Shared,
+    router: &Router,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let received = Instant::now();
+    let (parts, body) = request.into_parts();
+    if parts.method == Method::POST
+        && let Some(target) = Target::of(parts.uri.path())
+    {
+        let answer = predict(shared, &target, &parts.headers, received, body).await;
+        return answer.unwrap_or_else(|error| error_response(&error));
+    }
+    let request = Request::from_parts(parts, axum::body::Body::new(body));
+    match router.clone().oneshot(request).await {
+        Ok(response) => response.map(Body::Routed),
+        Err(never) => match never {},
+    }
 }
 
-async fn infer_version(
-    State(context): State<Context>,
-    Path((model, version)): Path<(String, String)>,
-    request: Request,
+async fn predict(
+    shared: &Shared,
+    target: &Target<'_>,
+    headers: &HeaderMap,
+    received: Instant,
+    body: Incoming,
 ) -> Answer {
-    let revision = revision_id(&model, &version)?;
-    let (headers, body) = read_body(&context.shared, request).await?;
-    infer::infer(&context.shared, model, Some(revision), &headers, body).await
+    let slot = decoded(target.slot)?;
+    let call = Call {
+        slot: &slot,
+        revision: match target.version {
+            None => None,
+            Some(version) => Some(revision_id(&slot, version)?),
+        },
+        headers,
+        received,
+    };
+    let mut charge = Charge::new(&shared.bodies);
+    let body = read_body(shared, headers, body, &mut charge).await?;
+    match target.dialect {
+        Dialect::V2 => infer::infer(shared, &call, body).await,
+        Dialect::V1 => predict::predict(shared, &call, body).await,
+    }
 }
 
-async fn predict_model(
-    State(context): State<Context>,
-    Path(call): Path<String>,
-    request: Request,
-) -> Answer {
-    let model = before_predict(&call)?.to_string();
-    let (headers, body) = read_body(&context.shared, request).await?;
-    predict::predict(&context.shared, model, None, &headers, body).await
+impl<'a> Target<'a> {
+    /// What a path asks for; `None` when it is not of predictions.
+    fn of(path: &'a str) -> Option<Target<'a>> {
+        let (dialect, rest) = match path.as_bytes().get(..4)? {
+            b"/v2/" => (Dialect::V2, path[4..].strip_suffix("/infer")?),
+            b"/v1/" => (Dialect::V1, path[4..].strip_suffix(":predict")?),
+            _ => return None,
+        };
+        let mut segments = rest.strip_prefix("models/")?.split('/');
+        let slot = segments.next().filter(|slot| !slot.is_empty())?;
+        let version = match (segments.next(), segments.next(), segments.next()) {
+            (None, ..) => None,
+            (Some("versions"), Some(version), None) => Some(version),
+            _ => return None,
+        };
+        Some(Target {
+            dialect,
+            slot,
+            version,
+        })
+    }
 }
 
-async fn predict_version(
-    State(context): State<Context>,
-    Path((model, call)): Path<(String, String)>,
-    request: Request,
-) -> Answer {
-    let revision = revision_id(&model, before_predict(&call)?)?;
-    let (headers, body) = read_body(&context.shared, request).await?;
-    predict::predict(&context.shared, model, Some(revision), &headers, body).await
+/// A segment of a path without its percent signs.
+fn decoded(segment: &str) -> Result<Cow<'_, str>, Error> {
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Error::new(Code::NotFound, "path: expected UTF-8"))
 }
 
-async fn exposition(State(context): State<Context>) -> Answer {
+fn error_response(error: &Error) -> Response<Body> {
+    let mut json = b"{\"error\":".to_vec();
+    data::write_text(&mut json, &error.message);
+    json.push(b'}');
+    let mut response = json_response(json);
+    *response.status_mut() =
+        StatusCode::from_u16(error.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(after) = error.retry_after {
+        let seconds = HeaderValue::from(after.as_secs().max(1));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+fn json_response(json: Vec<u8>) -> Response<Body> {
+    response(json, "application/json")
+}
+
+fn response(body: Vec<u8>, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Some(body.into())));
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+async fn wrong_method() -> Error {
+    Error::new(Code::MethodNotAllowed, "the path does not have this method")
+}
+
+async fn exposition(State(context): State<Context>) -> Routed {
     let shared = &context.shared;
     let text = shared
         .metrics
         .render(&shared.server, Instant::now())
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
-}
-
-fn before_predict(call: &str) -> Result<&str, Error> {
-    call.strip_suffix(":predict")
-        .ok_or_else(|| Error::new(Code::NotFound, "no such path; expected …:predict"))
 }
 
 fn revision_id(model: &str, version: &str) -> Result<u64, Error> {
@@ -167,41 +251,41 @@ fn revision_id(model: &str, version: &str) -> Result<u64, Error> {
 }
 
 /// Reads a body up to the limit, which holds again for what comes out of gzip.
-async fn read_body(shared: &Shared, request: Request) -> Result<(HeaderMap, Bytes), Error> {
-    let (parts, body) = request.into_parts();
+async fn read_body<B>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: B,
+    charge: &mut Charge,
+) -> Result<Bytes, Error>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
     let limit = shared.settings.body_bytes_max;
     // The same limit holds for the body to arrive as for the work on it.
-    let bytes = match shared.deadline(Instant::now(), None) {
-        None => collect(body, limit).await?,
-        Some(deadline) => tokio::time::timeout_at(deadline.into(), collect(body, limit))
-            .await
-            .map_err(|_elapsed| {
-                Error::new(
-                    Code::DeadlineExceeded,
-                    "the body did not arrive within server.request_timeout_ms",
-                )
-            })??,
-    };
-    let encoding = parts.headers.get(header::CONTENT_ENCODING);
-    let bytes = match encoding.map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => bytes,
-        Some(b"gzip") => gunzip(&bytes, limit)?,
-        Some(_) => {
-            return Err(Error::new(
-                Code::UnsupportedMedia,
-                "content-encoding: expected gzip or identity",
-            ));
+    let deadline = shared.deadline(Instant::now(), None);
+    let bytes = body::read(body, limit, deadline, charge).await?;
+    match headers
+        .get(header::CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes)
+    {
+        None | Some(b"identity") => Ok(bytes),
+        Some(b"gzip") => {
+            let bytes = shared.aside(move || gunzip(&bytes, limit)).await?;
+            charge.raise(bytes.len())?;
+            Ok(bytes)
         }
-    };
-    Ok((parts.headers, bytes))
+        Some(_) => Err(Error::new(
+            Code::UnsupportedMedia,
+            "content-encoding: expected gzip or identity",
+        )),
+    }
 }
 
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Error> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large(limit)),
-        Err(_) => Err(Error::invalid("the body ended early")),
-    }
+/// The body of a request that is not a prediction.
+async fn whole_body(shared: &Shared, request: axum::extract::Request) -> Result<Bytes, Error> {
+    let (parts, body) = request.into_parts();
+    let mut charge = Charge::new(&shared.bodies);
+    read_body(shared, &parts.headers, body, &mut charge).await
 }
 
 fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
@@ -211,19 +295,12 @@ fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
         .read_to_end(&mut out)
         .map_err(|_| Error::invalid("the body is not whole gzip data"))?;
     if out.len() > limit {
-        return Err(too_large(limit));
+        return Err(body::too_large(limit));
     }
     Ok(out.into())
 }
 
-fn too_large(limit: usize) -> Error {
-    Error::new(
-        Code::TooLarge,
-        format!("the body is larger than server.body_bytes_max, {limit} bytes"),
-    )
-}
-
-fn json_answer(value: &serde_json::Value) -> Response {
+fn json_answer(value: &serde_json::Value) -> axum::response::Response {
     (
         [(header::CONTENT_TYPE, "application/json")],
         value.to_string(),

@@ -1,20 +1,21 @@
 //! `POST /v1/models/{model}:predict`: rows as lists, or as records by feature name.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use smallvec::smallvec;
 
 use super::data::{self, List};
 use super::infer::{parameters, timeout};
 use super::json::{Kind, Reader};
+use super::{Answer, Call};
 use crate::api::Shared;
+use crate::api::body::Body;
 use crate::error::Error;
 use crate::model::usage::Protocol;
-use crate::serve::{self, Answer, Explain, InferRequest, InferResponse};
-use crate::tensor::{Cell, DType, Tensor, Values};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
+use crate::tensor::{Cell, DType, Shape, Tensor, Tensors, Values};
 
 /// Columns of records, in the order of the first record.
 #[derive(Debug, Default)]
@@ -28,30 +29,33 @@ struct Records {
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn predict(
-    shared: &Shared,
-    slot: String,
-    revision: Option<u64>,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response, Error> {
-    let received = Instant::now();
-    let (tensors, explain) = decode(&body)?;
+pub async fn predict(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
+    let (tensors, explain) = if shared.is_large(body.len()) {
+        let body = body.clone();
+        let decoding = move || {
+            let (tensors, explain) = decode(&body)?;
+            let tensors: Tensors = tensors.into_iter().map(Tensor::into_owned).collect();
+            Ok((tensors, explain))
+        };
+        shared.aside(decoding).await?
+    } else {
+        decode(&body)?
+    };
     let request = InferRequest {
-        slot,
-        revision,
+        slot: call.slot,
+        revision: call.revision,
         tensors,
-        outputs: Vec::new(),
+        outputs: Names::new(),
         explain,
-        deadline: shared.deadline(received, timeout(headers, None)?),
+        deadline: shared.deadline(call.received, timeout(call.headers, None)?),
         protocol: Protocol::Http,
-        received,
+        received: call.received,
     };
     let answer = serve::infer(&shared.server, request).await?;
     Ok(encode(&answer))
 }
 
-fn decode(body: &[u8]) -> Result<(Vec<Tensor>, Option<Explain>), Error> {
+fn decode(body: &[u8]) -> Result<(Tensors<'_>, Option<Explain>), Error> {
     let mut tensors = None;
     let mut explain = None;
     let mut reader = Reader::new(body);
@@ -78,7 +82,7 @@ fn decode(body: &[u8]) -> Result<(Vec<Tensor>, Option<Explain>), Error> {
 }
 
 /// A list of rows: lists of values, or objects by feature name.
-fn instances(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
+fn instances<'a>(reader: &mut Reader<'a>) -> Result<Tensors<'a>, Error> {
     let mut ahead = reader.clone();
     let mut first = None;
     // Only the first row's kind matters here; the rest of the document is read below.
@@ -87,13 +91,13 @@ fn instances(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
         Err(Error::invalid("enough"))
     });
     if first != Some(Kind::Object) {
-        let list = List::read(reader)?;
+        let list = rows(reader)?;
         if list.shape().len() > 2 {
             return Err(Error::invalid(
                 "\"instances\": expected a list of rows of values",
             ));
         }
-        return Ok(vec![list.into_tensor(String::new())]);
+        return Ok(vec![list.into_tensor(Cow::Borrowed(""))]);
     }
     let mut records = Records::default();
     reader.array(|reader| records.read(reader))?;
@@ -101,16 +105,21 @@ fn instances(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
 }
 
 /// `{"feature": [values], …}`.
-fn columns(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, Error> {
+fn columns<'a>(reader: &mut Reader<'a>) -> Result<Tensors<'a>, Error> {
     if reader.kind()? == Kind::Array {
-        return Ok(vec![List::read(reader)?.into_tensor(String::new())]);
+        return Ok(vec![rows(reader)?.into_tensor(Cow::Borrowed(""))]);
     }
-    let mut tensors = Vec::new();
+    let mut tensors = Tensors::new();
     reader.object(|reader, name| {
-        tensors.push(List::read(reader)?.into_tensor(name.to_string()));
+        tensors.push(rows(reader)?.into_tensor(Cow::Owned(name.to_string())));
         Ok(())
     })?;
     Ok(tensors)
+}
+
+/// Values without a declared datatype.
+fn rows(reader: &mut Reader<'_>) -> Result<List, Error> {
+    List::read(reader, DType::Fp64, 0)
 }
 
 impl Records {
@@ -150,12 +159,12 @@ impl Records {
         )))
     }
 
-    fn into_tensors(self) -> Vec<Tensor> {
+    fn into_tensors(self) -> Tensors<'static> {
         let rows = self.rows;
         let tensor = |(name, cells)| Tensor {
-            name,
+            name: Cow::Owned(name),
             dtype: DType::Fp64,
-            shape: vec![rows],
+            shape: smallvec![rows],
             values: Values::Cells(cells),
         };
         self.columns.into_iter().map(tensor).collect()
@@ -173,31 +182,31 @@ fn cell(reader: &mut Reader<'_>) -> Result<Cell, Error> {
 }
 
 /// One prediction per row: the value or list of the only output, or an object of all outputs.
-fn encode(answer: &InferResponse) -> Response {
-    let start = Instant::now();
-    let mut json = b"{\"predictions\":[".to_vec();
+fn encode(answer: &InferResponse) -> axum::http::Response<Body> {
+    let mut json = Vec::with_capacity(64 + answer.results.len() * 12);
+    json.extend_from_slice(b"{\"predictions\":[");
     let outputs: Vec<_> = answer.answers().collect();
     for (row, results) in answer.results.chunks_exact(answer.width).enumerate() {
         json.extend_from_slice(if row > 0 { b"," } else { b"" });
         json.extend_from_slice(if outputs.len() > 1 { b"{" } else { b"" });
         for (index, output) in outputs.iter().enumerate() {
             if outputs.len() > 1 {
-                let comma = if index > 0 { "," } else { "" };
-                let name = serde_json::Value::from(output.name);
-                json.extend_from_slice(format!("{comma}{name}:").as_bytes());
+                json.extend_from_slice(if index > 0 { b"," } else { b"" });
+                data::write_text(&mut json, output.name);
+                json.push(b':');
             }
-            let dims: Vec<usize> = output.dims().collect();
+            let dims: Shape = output.dims().collect();
             write_nested(&mut json, output, &dims, &results[output.columns()]);
         }
         json.extend_from_slice(if outputs.len() > 1 { b"}" } else { b"" });
     }
     json.extend_from_slice(b"]}");
-    answer.revision.usage.encode.record(start.elapsed());
-    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+    answer.encoded();
+    super::json_response(json)
 }
 
 /// One row's values of an output as lists in lists; a single value without dimensions.
-fn write_nested(json: &mut Vec<u8>, output: &Answer, dims: &[usize], values: &[f64]) {
+fn write_nested(json: &mut Vec<u8>, output: &serve::Answer, dims: &[usize], values: &[f64]) {
     let write = |json: &mut Vec<u8>| {
         data::write_json(json, output.dtype, output.labels, values.iter().copied());
     };
@@ -240,7 +249,7 @@ mod tests {
             decode(br#"{"inputs": {"x": [1, 2], "y": [3, 4]}, "parameters": {"explain": 2}}"#)
                 .unwrap();
         assert_eq!(explain, Some(Explain::Top(2)));
-        assert_eq!(columns[1].shape, [2]);
+        assert_eq!(columns[1].shape[..], [2]);
     }
 
     #[test]

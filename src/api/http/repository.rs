@@ -7,7 +7,7 @@ use axum::response::Response;
 use base64::Engine;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Context, json_answer, read_body};
+use super::{Context, Routed, json_answer, whole_body};
 use crate::error::Error;
 use crate::model::slot::State as RevisionState;
 use crate::source::Files;
@@ -15,8 +15,8 @@ use crate::source::Files;
 /// Keys of Triton's model configuration that change nothing here.
 const IGNORED: [&str; 4] = ["name", "platform", "backend", "max_batch_size"];
 
-pub async fn index(State(context): State<Context>, request: Request) -> Answer {
-    let (_, body) = read_body(&context.shared, request).await?;
+pub async fn index(State(context): State<Context>, request: Request) -> Routed {
+    let body = whole_body(&context.shared, request).await?;
     let only_ready = object(&body)?
         .get("ready")
         .and_then(Value::as_bool)
@@ -45,9 +45,9 @@ pub async fn load(
     State(context): State<Context>,
     Path(model): Path<String>,
     request: Request,
-) -> Answer {
+) -> Routed {
     context.shared.check_control(context.listener)?;
-    let (_, body) = read_body(&context.shared, request).await?;
+    let body = whole_body(&context.shared, request).await?;
     let body = object(&body)?;
     let parameters = body.get("parameters").and_then(Value::as_object);
     let (revision, files) = match parameters {
@@ -62,7 +62,7 @@ pub async fn load(
     Ok(empty())
 }
 
-pub async fn unload(State(context): State<Context>, Path(model): Path<String>) -> Answer {
+pub async fn unload(State(context): State<Context>, Path(model): Path<String>) -> Routed {
     context.shared.check_control(context.listener)?;
     context.shared.repository.unload(&model).await?;
     Ok(empty())

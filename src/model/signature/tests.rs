@@ -40,11 +40,11 @@ fn outline(element: Element) -> Outline {
     }
 }
 
-fn tensor(name: &str, shape: &[usize], values: Values) -> Tensor {
+fn tensor<'a>(name: &'a str, shape: &[usize], values: Values) -> Tensor<'a> {
     Tensor {
-        name: name.to_string(),
+        name: name.into(),
         dtype: DType::Fp64,
-        shape: shape.to_vec(),
+        shape: shape.into(),
         values,
     }
 }
@@ -53,9 +53,9 @@ fn text(value: &str) -> Cell {
     Cell::Text(value.to_string())
 }
 
-fn check(tensors: Vec<Tensor>, expected: Result<Vec<f64>, &str>) {
+fn check(tensors: Vec<Tensor<'_>>, expected: Result<Vec<f64>, &str>) {
     let signature = Signature::new(&outline(Element::F64), None).unwrap();
-    let got = signature.check(tensors).map_err(|error| error.0);
+    let got = signature.check(tensors.into()).map_err(|error| error.0);
     match (got, expected) {
         (Ok(Rows::F64(rows)), Ok(expected)) => {
             let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();

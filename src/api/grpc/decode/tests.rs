@@ -10,16 +10,16 @@ fn input(name: &str, datatype: &str, shape: &[i64], contents: Contents) -> Infer
     }
 }
 
-fn typed(datatype: &str, shape: &[i64], contents: Contents) -> Result<Tensor, String> {
+fn typed(datatype: &str, shape: &[i64], contents: Contents) -> Result<Tensor<'static>, String> {
     one(tensors(vec![input("x", datatype, shape, contents)], vec![]))
 }
 
-fn raw(datatype: &str, shape: &[i64], bytes: &[u8]) -> Result<Tensor, String> {
+fn raw(datatype: &str, shape: &[i64], bytes: &[u8]) -> Result<Tensor<'static>, String> {
     let input = input("x", datatype, shape, Contents::default());
     one(tensors(vec![input], vec![Bytes::copy_from_slice(bytes)]))
 }
 
-fn one(tensors: Result<Vec<Tensor>, Error>) -> Result<Tensor, String> {
+fn one(tensors: Result<Tensors<'static>, Error>) -> Result<Tensor<'static>, String> {
     let mut tensors = tensors.map_err(|error| error.message)?;
     assert_eq!(tensors.len(), 1);
     Ok(tensors.remove(0))
@@ -114,9 +114,9 @@ fn typed_contents_become_values() {
     ];
     for (datatype, contents, values) in cases {
         let expected = Tensor {
-            name: "x".to_string(),
+            name: "x".into(),
             dtype: datatype.parse().unwrap(),
-            shape: vec![1, 1],
+            shape: vec![1, 1].into(),
             values,
         };
         assert_eq!(typed(datatype, &[1, 1], contents), Ok(expected));
@@ -154,7 +154,7 @@ fn missing_values_and_empty_tensors_pass() {
     let nan = raw("FP32", &[1], &f32::NAN.to_le_bytes()).unwrap();
     assert!(matches!(nan.values, Values::F32(values) if values[0].is_nan()));
     let empty = typed("FP32", &[0, 3], Contents::default()).unwrap();
-    assert_eq!((empty.shape, empty.values.len()), (vec![0, 3], 0));
+    assert_eq!((empty.shape, empty.values.len()), (vec![0, 3].into(), 0));
     assert!(raw("BYTES", &[0], b"").unwrap().values.is_empty());
     let strings = raw("BYTES", &[2], b"\0\0\0\0\x01\0\0\0b").unwrap();
     assert_eq!(strings.values, Values::Cells(vec![text(""), text("b")]));

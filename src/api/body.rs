@@ -1,0 +1,283 @@
+//! Bodies: of requests, read up to a limit and within a time, and of responses.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+
+use crate::error::{Code, Error};
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it; `None` when there is none, or when it is sent.
+    Whole(Option<Bytes>),
+    /// One gRPC message, then its trailers.
+    Message(Option<Bytes>, Option<HeaderMap>),
+    /// Of a route that is not a prediction.
+    Routed(axum::body::Body),
+}
+
+/// Memory that large bodies of requests may take together.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_max: usize,
+    used: AtomicUsize,
+}
+
+/// A body's part of a [`Budget`]. Given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+/// Bodies up to this size are not charged: the number of connections bounds them.
+const SMALL: usize = 64 << 10;
+/// Memory taken at once for a body that says it is this large or larger.
+const RESERVED_MAX: usize = 1 << 20;
+
+impl Budget {
+    /// Room for this many bytes.
+    pub fn new(bytes_max: usize) -> Budget {
+        Budget {
+            bytes_max,
+            used: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Charge {
+    /// Nothing yet.
+    pub fn new(budget: &Arc<Budget>) -> Charge {
+        Charge {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    /// Charges a body of `bytes` in all.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] when other bodies take the room.
+    pub fn raise(&mut self, bytes: usize) -> Result<(), Error> {
+        let more = bytes.saturating_sub(self.bytes);
+        if bytes <= SMALL || more == 0 {
+            return Ok(());
+        }
+        // Counted first and given back by the drop: two bodies cannot both take the last room.
+        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
+        self.bytes += more;
+        if before.saturating_add(more) > self.budget.bytes_max {
+            return Err(Error::overloaded(format!(
+                "large bodies take all of server.bodies_bytes_max, {} bytes",
+                self.budget.bytes_max
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a whole body. `charge` holds its room for as long as the caller keeps it.
+///
+/// # Errors
+/// [`Code::TooLarge`] above `limit` bytes, [`Code::DeadlineExceeded`] after `deadline`,
+/// [`Code::Overloaded`] without room, [`Code::InvalidArgument`] when the client stops sending.
+pub async fn read<B>(
+    body: B,
+    limit: usize,
+    deadline: Option<Instant>,
+    charge: &mut Charge,
+) -> Result<Bytes, Error>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let mut collecting = pin!(collect(body, limit, charge));
+    // Most bodies came together with their head: no timer for them.
+    let first = poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await;
+    if let Poll::Ready(read) = first {
+        return read;
+    }
+    match deadline {
+        None => collecting.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), collecting)
+            .await
+            .map_err(|_elapsed| {
+                Error::new(
+                    Code::DeadlineExceeded,
+                    "the body did not arrive within server.request_timeout_ms",
+                )
+            })?,
+    }
+}
+
+async fn collect<B>(mut body: B, limit: usize, charge: &mut Charge) -> Result<Bytes, Error>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(too_large(limit));
+    }
+    let mut first = Bytes::new();
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_ended| Error::invalid("the body ended early"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let so_far = first.len() + rest.len() + data.len();
+        if so_far > limit {
+            return Err(too_large(limit));
+        }
+        charge.raise(so_far)?;
+        if so_far == data.len() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            // No more than this on a client's word alone.
+            rest.reserve((announced as usize).clamp(so_far, RESERVED_MAX.max(so_far)));
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    Ok(rest.into())
+}
+
+/// The error for a body above the limit.
+pub fn too_large(limit: usize) -> Error {
+    Error::new(
+        Code::TooLarge,
+        format!("the body is larger than server.body_bytes_max, {limit} bytes"),
+    )
+}
+
+impl From<axum::body::Body> for Body {
+    fn from(body: axum::body::Body) -> Body {
+        Body::Routed(body)
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = match self.get_mut() {
+            Body::Routed(body) => return Pin::new(body).poll_frame(context),
+            Body::Whole(bytes) => bytes.take().map(Frame::data),
+            Body::Message(bytes, trailers) => match bytes.take() {
+                Some(bytes) => Some(Frame::data(bytes)),
+                None => trailers.take().map(Frame::trailers),
+            },
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Routed(body) => body.is_end_stream(),
+            Body::Whole(bytes) => bytes.is_none(),
+            Body::Message(bytes, trailers) => bytes.is_none() && trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Routed(body) => body.size_hint(),
+            Body::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            // Without it no content-length is sent, which gRPC does not use.
+            Body::Message(..) => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// Frames, one after the other; then it ends, fails, or never ends.
+    struct Frames(VecDeque<&'static [u8]>, End);
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum End {
+        Ended,
+        Broken,
+        Open,
+    }
+
+    impl hyper::body::Body for Frames {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            match (self.0.pop_front(), self.1) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data))))),
+                (None, End::Ended) => Poll::Ready(None),
+                (None, End::Broken) => Poll::Ready(Some(Err("reset"))),
+                (None, End::Open) => Poll::Pending,
+            }
+        }
+    }
+
+    async fn reading(frames: &[&'static [u8]], end: End, room: usize) -> Result<Bytes, Code> {
+        let budget = Arc::new(Budget::new(room));
+        let mut charge = Charge::new(&budget);
+        let body = Frames(frames.iter().copied().collect(), end);
+        let deadline = Instant::now() + std::time::Duration::from_secs(1);
+        let read = read(body, 200_000, Some(deadline), &mut charge).await;
+        drop(charge);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        read.map_err(|error| error.code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_its_frames_in_order_or_an_error() {
+        static LARGE: [u8; 150_000] = [7; 150_000];
+        let room = 1 << 20;
+        let parts: [&[u8]; 3] = [b"ab", b"", b"c"];
+        assert_eq!(reading(&parts, End::Ended, room).await.unwrap(), "abc");
+        assert_eq!(reading(&[], End::Ended, room).await.unwrap(), "");
+        let read = reading(&[&LARGE, b"x"], End::Ended, room).await.unwrap();
+        assert_eq!((read.len(), read[150_000]), (150_001, b'x'));
+        for (frames, end, room, code) in [
+            (
+                &[b"ab" as &[u8]][..],
+                End::Broken,
+                room,
+                Code::InvalidArgument,
+            ),
+            (&[b"ab"], End::Open, room, Code::DeadlineExceeded),
+            (&[&LARGE, &LARGE], End::Ended, room, Code::TooLarge),
+            (&[&LARGE], End::Ended, 100_000, Code::Overloaded),
+        ] {
+            assert_eq!(reading(frames, end, room).await, Err(code));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The threads that serve connections: one runtime per thread, each connection on one of them for
+//! its life. Requests then need no lock between threads and wake no other thread: beside one
+//! runtime over all threads, a thread answers about a quarter more requests per second (see
+//! docs/performance.md).
+//!
+//! A connection goes to the thread with the fewest. Sharing the port among listeners of each thread
+//! (`SO_REUSEPORT`) would spare the hand-over, but spreads connections by hash: with as few as a
+//! pod's sidecar or a gRPC client keep, one thread would often get all of them.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::sync::mpsc;
+
+use super::socket::Stream;
+use super::spin::Spin;
+use crate::api::{Connections, Entrance};
+use crate::task::Supervisor;
+
+/// The threads.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<Worker>,
+    connections: Arc<Connections>,
+    connections_max: usize,
+}
+
+#[derive(Debug)]
+struct Worker {
+    connections: mpsc::UnboundedSender<Connection>,
+    open: Arc<AtomicUsize>,
+}
+
+/// A connection and what answers on it.
+struct Connection {
+    stream: Stream,
+    entrance: Arc<Entrance>,
+    open: Open,
+}
+
+/// Counts a connection for as long as it lives: of its thread, and among all.
+struct Open(Arc<AtomicUsize>, Arc<Connections>);
+
+/// Runs the streams of an HTTP/2 connection as tasks of the supervisor.
+#[derive(Clone)]
+struct Streams(Supervisor);
+
+/// How connections are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Threads; 0 means one per core.
+    pub threads: usize,
+    /// Connections open at the same time. At least 1.
+    pub connections_max: usize,
+    /// Microseconds that a thread without work looks for more before it sleeps; 0 is never.
+    pub busy_poll_us: u64,
+}
+
+/// For a request's head to arrive on a connection, keep-alive pauses included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client that does not answer HTTP/2 pings for this long is gone.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time between those pings.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// Bytes that a client may send ahead, per stream and per connection: a batch of rows without
+/// waiting for window updates.
+const WINDOW: u32 = 1 << 20;
+/// Requests at the same time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+
+impl Workers {
+    /// Starts the threads, which count in `connections`. They end when `supervisor` stops.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn start(
+        settings: Settings,
+        connections: &Arc<Connections>,
+        supervisor: &Supervisor,
+        close: &Supervisor,
+    ) -> io::Result<Workers> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let count = match settings.threads {
+            0 => cores(),
+            threads => threads,
+        };
+        let mut threads = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (sender, arriving) = mpsc::unbounded_channel();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (stop, close) = (supervisor.clone(), close.clone());
+            supervisor.thread("worker", move || {
+                let spin = Spin::new(settings.busy_poll_us);
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = take_in(arriving, &close, &spin) => {}
+                        () = spin.run() => {}
+                        () = stop.stopping() => {}
+                    }
+                });
+            })?;
+            threads.push(Worker {
+                connections: sender,
+                open: Arc::default(),
+            });
+        }
+        Ok(Workers {
+            threads,
+            connections: Arc::clone(connections),
+            connections_max: settings.connections_max,
+        })
+    }
+
+    /// Gives a connection to the thread with the fewest, or closes it when there are too many.
+    pub fn serve(&self, stream: Stream, entrance: &Arc<Entrance>) {
+        let open = |worker: &&Worker| worker.open.load(Ordering::Relaxed);
+        let Some(worker) = self.threads.iter().min_by_key(open) else {
+            return;
+        };
+        if self.connections.open() >= self.connections_max {
+            self.connections.refuse();
+            return;
+        }
+        let connection = Connection {
+            stream,
+            entrance: Arc::clone(entrance),
+            open: Open::new(&worker.open, &self.connections),
+        };
+        // A thread that is gone stops the server; until then its connections are closed.
+        let _sent = worker.connections.send(connection);
+    }
+}
+
+/// Serves connections as they come, each as a task of `close`: a drain waits for them.
+async fn take_in(
+    mut arriving: mpsc::UnboundedReceiver<Connection>,
+    close: &Supervisor,
+    spin: &Spin,
+) {
+    while let Some(connection) = arriving.recv().await {
+        let spin = spin.clone();
+        close.spawn("connection", serve(connection, close.clone(), spin));
+    }
+}
+
+async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
+    let Connection {
+        stream,
+        entrance,
+        open,
+    } = connection;
+    // What cannot be registered with this thread's runtime is closed.
+    let Ok(stream) = stream.registered() else {
+        return;
+    };
+    let service = service_fn(move |request| {
+        spin.notice();
+        let entrance = Arc::clone(&entrance);
+        async move { Ok::<_, Infallible>(entrance.answer(request).await) }
+    });
+    let builder = builder(&stop);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // An error is the client's: it went away or does not speak HTTP.
+        _ended = connection.as_mut() => {}
+        () = stop.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            let _ended = connection.await;
+        }
+    }
+    drop(open);
+}
+
+fn builder(stop: &Supervisor) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams(stop.clone()));
+    // A client that sends its head byte by byte, or nothing, does not stay for ever.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    builder
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.spawn("stream", stream);
+    }
+}
+
+impl Open {
+    fn new(thread: &Arc<AtomicUsize>, all: &Arc<Connections>) -> Open {
+        thread.fetch_add(1, Ordering::Relaxed);
+        all.enter();
+        Open(Arc::clone(thread), Arc::clone(all))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.leave();
+    }
+}
