@@ -142,6 +142,7 @@ impl<'a> Reader<'a> {
     /// Returns how many were read.
     pub fn numbers(&mut self, mut take: impl FnMut(Decimal) -> bool) -> usize {
         let mut count = 0;
+        self.peek();
         loop {
             let rest = &self.bytes[self.at..];
             let Some((decimal, length)) = Decimal::read(rest) else {
@@ -353,6 +354,18 @@ mod tests {
         ] {
             assert!(number(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_a_list_are_read_up_to_the_last() {
+        let mut reader = Reader::new(b" 1, -2.5,3 ,4]");
+        let mut values = Vec::new();
+        let count = reader.numbers(|decimal| {
+            values.extend(decimal.f64());
+            true
+        });
+        assert_eq!((count, values), (2, vec![1.0, -2.5]));
+        assert_eq!(reader.number(), Ok(3.0));
     }
 
     #[test]

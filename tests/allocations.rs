@@ -1,0 +1,228 @@
+//! The allocation budget: how often a prediction may ask the allocator for memory, over both
+//! protocols, from the socket to the socket. Counted on the threads that serve, hyper's and h2's
+//! own allocations included.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hedgerow::api::grpc::pb;
+use hedgerow::app;
+use hedgerow::config::Config;
+use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Whether this thread's allocations are not to be counted: the client's are not.
+    static CLIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(bytes: usize) {
+    if !CLIENT.get() {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
+#[expect(unsafe_code, reason = "a counting allocator is the only way to count")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+const REQUESTS: u64 = 2000;
+
+/// What serving may take per request: requests to the allocator, and bytes.
+struct Budget {
+    allocations: u64,
+    bytes: u64,
+}
+
+/// Runs `ask` until everything is warm, then counts, and compares with the budget.
+fn check(what: &str, budget: &Budget, mut ask: impl FnMut()) {
+    for _ in 0..200 {
+        ask();
+    }
+    let before = (
+        ALLOCATIONS.load(Ordering::Relaxed),
+        BYTES.load(Ordering::Relaxed),
+    );
+    for _ in 0..REQUESTS {
+        ask();
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before.0;
+    let bytes = BYTES.load(Ordering::Relaxed) - before.1;
+    let (allocations, bytes) = (
+        (allocations + REQUESTS / 2) / REQUESTS,
+        (bytes + REQUESTS / 2) / REQUESTS,
+    );
+    println!("{what}: {allocations} allocations, {bytes} bytes a request");
+    assert!(
+        allocations <= budget.allocations && bytes <= budget.bytes,
+        "{what}: the budget is {} allocations and {} bytes",
+        budget.allocations,
+        budget.bytes
+    );
+    // A budget that nobody comes near is none.
+    assert!(allocations * 2 > budget.allocations, "{what}: set the budget lower");
+}
+
+/// Sends one prepared request on a connection again and again; the answers are as long as the first.
+struct Http {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    length: usize,
+}
+
+impl Http {
+    fn new(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Http {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        stream.write_all(&request).unwrap();
+        let mut answer = vec![0; 1 << 16];
+        let length = stream.read(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", text(&answer[..length]));
+        Http {
+            stream,
+            request,
+            answer,
+            length,
+        }
+    }
+
+    fn ask(&mut self) {
+        self.stream.write_all(&self.request).unwrap();
+        self.stream.read_exact(&mut self.answer[..self.length]).unwrap();
+        assert!(self.answer.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(rows: usize, width: usize) -> Vec<u8> {
+    let values: Vec<String> = (0..rows * width)
+        .map(|index| format!("{}.{:06}", index % 7, index * 7919 % 1_000_000))
+        .collect();
+    format!(
+        "{{\"id\":\"1\",\"inputs\":[{{\"name\":\"input\",\"shape\":[{rows},{width}],\"datatype\":\"FP32\",\"data\":[{}]}}]}}",
+        values.join(", ")
+    )
+    .into_bytes()
+}
+
+fn message(rows: usize, width: usize, raw: bool) -> pb::ModelInferRequest {
+    let values: Vec<f32> = (0..rows * width).map(|index| index as f32 / 7.0).collect();
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    pb::ModelInferRequest {
+        model_name: "fraud-xgb".to_string(),
+        id: "1".to_string(),
+        inputs: vec![pb::model_infer_request::InferInputTensor {
+            name: "input".to_string(),
+            datatype: "FP32".to_string(),
+            shape: vec![rows as i64, width as i64],
+            contents: (!raw).then(|| pb::InferTensorContents {
+                fp32_contents: values,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }],
+        raw_input_contents: if raw { vec![bytes.into()] } else { Vec::new() },
+        ..Default::default()
+    }
+}
+
+fn main() {
+    CLIENT.set(true);
+    // The client's tasks stay on this thread; the server has runtimes of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut config = Config::default();
+    let any = ([127, 0, 0, 1], 0).into();
+    (config.api.http, config.api.grpc, config.api.admin) = (any, any, any);
+    config.api.workers = 1;
+    config.source.dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    config.source.poll_interval_ms = 3_600_000;
+    config.telemetry.window_s = 3600;
+    let running = server.block_on(async {
+        let running = app::start(config).await.unwrap();
+        running.started().await;
+        running
+    });
+    let width = {
+        let revision = running.shared.server.revision("fraud-xgb", None).unwrap();
+        revision.signature.columns.len()
+    };
+    let http = running.addresses.http;
+    let path = "/v2/models/fraud-xgb/infer";
+    for (rows, budget) in [
+        (1, Budget { allocations: 14, bytes: 3_000 }),
+        (64, Budget { allocations: 15, bytes: 40_000 }),
+    ] {
+        let mut client = Http::new(http, path, "", &json(rows, width));
+        check(&format!("HTTP, JSON, {rows} rows"), &budget, || client.ask());
+    }
+    let header = "inference-header-content-length: 0\r\n";
+    let bytes = vec![0; width * 4];
+    let mut client = Http::new(http, path, header, &bytes);
+    let budget = Budget { allocations: 14, bytes: 3_000 };
+    check("HTTP, binary, 1 row", &budget, || client.ask());
+    let grpc = format!("http://{}", running.addresses.grpc);
+    let mut client = runtime.block_on(Client::connect(grpc)).unwrap();
+    for (what, rows, raw, budget) in [
+        ("typed, 1 row", 1, false, Budget { allocations: 40, bytes: 6_000 }),
+        ("raw, 1 row", 1, true, Budget { allocations: 40, bytes: 6_000 }),
+        ("raw, 64 rows", 64, true, Budget { allocations: 40, bytes: 40_000 }),
+    ] {
+        let message = message(rows, width, raw);
+        check(&format!("gRPC, {what}"), &budget, || {
+            let answer = runtime.block_on(client.model_infer(message.clone())).unwrap();
+            assert_eq!(answer.into_inner().outputs[0].shape, [rows as i64]);
+        });
+    }
+    drop(client);
+    server.block_on(running.stop()).unwrap();
+    println!("the allocation budgets hold");
+}
