@@ -92,7 +92,10 @@ fn check(what: &str, budget: &Budget, mut ask: impl FnMut()) {
         budget.bytes
     );
     // A budget that nobody comes near is none.
-    assert!(allocations * 2 > budget.allocations, "{what}: set the budget lower");
+    assert!(
+        allocations * 2 > budget.allocations,
+        "{what}: set the budget lower"
+    );
 }
 
 /// Sends one prepared request on a connection again and again; the answers are as long as the first.
@@ -115,7 +118,11 @@ impl Http {
         stream.write_all(&request).unwrap();
         let mut answer = vec![0; 1 << 16];
         let length = stream.read(&mut answer).unwrap();
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", text(&answer[..length]));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{:?}",
+            text(&answer[..length])
+        );
         Http {
             stream,
             request,
@@ -126,7 +133,9 @@ impl Http {
 
     fn ask(&mut self) {
         self.stream.write_all(&self.request).unwrap();
-        self.stream.read_exact(&mut self.answer[..self.length]).unwrap();
+        self.stream
+            .read_exact(&mut self.answer[..self.length])
+            .unwrap();
         assert!(self.answer.starts_with(b"HTTP/1.1 200"));
     }
 }
@@ -148,7 +157,10 @@ fn json(rows: usize, width: usize) -> Vec<u8> {
 
 fn message(rows: usize, width: usize, raw: bool) -> pb::ModelInferRequest {
     let values: Vec<f32> = (0..rows * width).map(|index| index as f32 / 7.0).collect();
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
     pb::ModelInferRequest {
         model_name: "fraud-xgb".to_string(),
         id: "1".to_string(),
@@ -198,27 +210,70 @@ fn main() {
     let http = running.addresses.http;
     let path = "/v2/models/fraud-xgb/infer";
     for (rows, budget) in [
-        (1, Budget { allocations: 14, bytes: 3_000 }),
-        (64, Budget { allocations: 15, bytes: 40_000 }),
+        (
+            1,
+            Budget {
+                allocations: 14,
+                bytes: 3_000,
+            },
+        ),
+        (
+            64,
+            Budget {
+                allocations: 15,
+                bytes: 40_000,
+            },
+        ),
     ] {
         let mut client = Http::new(http, path, "", &json(rows, width));
-        check(&format!("HTTP, JSON, {rows} rows"), &budget, || client.ask());
+        check(&format!("HTTP, JSON, {rows} rows"), &budget, || {
+            client.ask()
+        });
     }
     let header = "inference-header-content-length: 0\r\n";
     let bytes = vec![0; width * 4];
     let mut client = Http::new(http, path, header, &bytes);
-    let budget = Budget { allocations: 14, bytes: 3_000 };
+    let budget = Budget {
+        allocations: 14,
+        bytes: 3_000,
+    };
     check("HTTP, binary, 1 row", &budget, || client.ask());
     let grpc = format!("http://{}", running.addresses.grpc);
     let mut client = runtime.block_on(Client::connect(grpc)).unwrap();
     for (what, rows, raw, budget) in [
-        ("typed, 1 row", 1, false, Budget { allocations: 40, bytes: 6_000 }),
-        ("raw, 1 row", 1, true, Budget { allocations: 40, bytes: 6_000 }),
-        ("raw, 64 rows", 64, true, Budget { allocations: 40, bytes: 40_000 }),
+        (
+            "typed, 1 row",
+            1,
+            false,
+            Budget {
+                allocations: 40,
+                bytes: 6_000,
+            },
+        ),
+        (
+            "raw, 1 row",
+            1,
+            true,
+            Budget {
+                allocations: 40,
+                bytes: 6_000,
+            },
+        ),
+        (
+            "raw, 64 rows",
+            64,
+            true,
+            Budget {
+                allocations: 40,
+                bytes: 40_000,
+            },
+        ),
     ] {
         let message = message(rows, width, raw);
         check(&format!("gRPC, {what}"), &budget, || {
-            let answer = runtime.block_on(client.model_infer(message.clone())).unwrap();
+            let answer = runtime
+                .block_on(client.model_infer(message.clone()))
+                .unwrap();
             assert_eq!(answer.into_inner().outputs[0].shape, [rows as i64]);
         });
     }
