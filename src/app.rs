@@ -86,11 +86,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let settings = Arc::new(config.api);
     let listeners = Listeners::bind(&settings).await?;
     let addresses = listeners.addresses(&settings)?;
-    let libraries = config.revision.libraries.clone();
-    let engines = supervisor
-        .blocking("engines", move || engine::available(&libraries))
-        .await
-        .unwrap_or_default();
+    let engines = engine::present(&config.revision.libraries);
     let window = Duration::from_secs(config.telemetry.window_s);
     let metrics = Arc::new(Metrics::new(window, started));
     let repository = dir::start(

@@ -31,8 +31,8 @@ pub struct Shared {
     pub server: Arc<Server>,
     pub repository: Repository,
     pub settings: Arc<Settings>,
-    /// The engines of this binary: name, and version or why it is missing.
-    pub engines: Arc<Vec<(&'static str, Result<String, String>)>>,
+    /// The engines that models may have here: name, and why it is missing.
+    pub engines: Arc<Vec<(&'static str, Result<(), String>)>>,
     /// Writes what `/metrics` answers.
     pub metrics: Arc<crate::telemetry::metrics::Metrics>,
     /// Room for large bodies.

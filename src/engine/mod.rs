@@ -324,6 +324,17 @@ pub fn available(libraries: &Libraries) -> Vec<(&'static str, Result<String, Str
     ]
 }
 
+/// The same as far as files show it: no library is opened, which takes tens of milliseconds and
+/// megabytes.
+pub fn present(libraries: &Libraries) -> Vec<(&'static str, Result<(), String>)> {
+    vec![
+        ("forest", Ok(())),
+        ("xgboost", xgboost::present(libraries)),
+        ("lightgbm", lightgbm::version().map(drop)),
+        ("onnxruntime", onnx::present(libraries)),
+    ]
+}
+
 /// The first lines of every engine's `predict`: rows and results have the outline's shape and type.
 fn check_shape(outline: &Outline, rows: &Rows, out: &[f64]) -> Result<(), EngineError> {
     check_room(outline, rows, outline.width(), out)

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
 use crate::error::{Code, Error};
 use crate::model::registry::Registry;
 use crate::model::revision::Revision;
@@ -26,7 +24,7 @@ use batch::{Batcher, Policy};
 use cache::Cache;
 pub use extras::Explain;
 use extras::{Extras, Kind};
-pub use request::{Answer, InferRequest, InferResponse, Names, Wanted};
+pub use request::{Answer, InferRequest, InferResponse, Names, Selected, Wanted};
 
 /// Settings of the serving path.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -328,9 +326,9 @@ fn select(
     revision: &Revision,
     names: &[Cow<'_, str>],
     explain: Option<Explain>,
-) -> Result<(SmallVec<[Wanted; 2]>, Option<Arc<Extras>>), Error> {
+) -> Result<(Selected, Option<Arc<Extras>>), Error> {
     let all = &revision.signature.outputs;
-    let mut wanted = SmallVec::new();
+    let mut wanted = Selected::new();
     let mut kinds = Vec::new();
     if names.is_empty() {
         let default = all.iter().enumerate().filter(|(_, output)| output.default);

@@ -32,6 +32,9 @@ pub struct InferRequest<'a> {
 /// Names that a request gives: few, mostly none.
 pub type Names<'a> = Vec<Cow<'a, str>>;
 
+/// What a request gets, in the order to answer.
+pub type Selected = SmallVec<[Wanted; 2]>;
+
 /// The answer to a request.
 #[derive(Debug)]
 pub struct InferResponse {
@@ -42,8 +45,7 @@ pub struct InferResponse {
     pub results: Vec<f64>,
     /// Values per row of results: the model's outputs, then the extras.
     pub width: usize,
-    /// What was asked for, in the order to answer.
-    pub wanted: SmallVec<[Wanted; 2]>,
+    pub wanted: Selected,
     pub extras: Option<Arc<Extras>>,
     /// When the results were there: the start of their encoding.
     pub computed: Instant,

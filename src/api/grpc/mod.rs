@@ -72,7 +72,7 @@ pub async fn answer(
     let (parts, body) = request.into_parts();
     if parts.uri.path() == PREDICT && parts.method == Method::POST && is_plain(&parts.headers) {
         let answer = predict(shared, &parts.headers, received, body).await;
-        return answer.unwrap_or_else(|error| refusal(error));
+        return answer.unwrap_or_else(refusal);
     }
     let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
     match router.clone().oneshot(request).await {

@@ -25,8 +25,8 @@ const EXTENSIONS: [&str; 4] = [
 pub async fn server(State(context): State<Context>) -> Response {
     let engines = context.shared.engines.iter().map(|(name, found)| {
         let about = match found {
-            Ok(version) => json!({ "version": version }),
-            Err(reason) => json!({ "unavailable": reason }),
+            Ok(()) => json!({ "available": true }),
+            Err(reason) => json!({ "available": false, "reason": reason }),
         };
         ((*name).to_string(), about)
     });

@@ -36,6 +36,14 @@ pub fn version(libraries: &Libraries) -> Result<String, String> {
     Ok(version.unwrap_or(ort::info()).to_string())
 }
 
+/// Whether the library's file is there; it is not opened.
+///
+/// # Errors
+/// Where it was looked for.
+pub fn present(libraries: &Libraries) -> Result<(), String> {
+    find(libraries).map(drop).map_err(|error| error.to_string())
+}
+
 fn open(libraries: &Libraries) -> Result<Library, EngineError> {
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = library.as_ref() {

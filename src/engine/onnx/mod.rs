@@ -18,7 +18,7 @@ use ort::value::{TensorElementType, ValueType};
 use super::{Engine, EngineError, Feature, Libraries, ModelFile, Outline, Output};
 use crate::tensor::{Element, Rows};
 use graph::Prepared;
-pub use library::version;
+pub use library::{present, version};
 use pool::Pool;
 use tensors::{Input, dtype_of, failed};
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_float, c_int, c_void};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
 
@@ -98,31 +98,42 @@ struct Outcome {
     values: *const c_float,
 }
 
+fn unavailable(path: &Path, reason: &str) -> EngineError {
+    EngineError::Unavailable(format!("xgboost at {}: {reason}", path.display()))
+}
+
 /// Opened libraries by path. Paths come from the settings, so there are few.
 static OPENED: Mutex<BTreeMap<PathBuf, &'static Library>> = Mutex::new(BTreeMap::new());
 
 impl Library {
+    /// Whether the library's file is there; it is not opened.
+    ///
+    /// # Errors
+    /// The path where it is not.
+    pub fn find(libraries: &Libraries) -> Result<PathBuf, EngineError> {
+        let path = libraries.dir.join(FILE);
+        match path.is_file() {
+            true => Ok(path),
+            false => Err(unavailable(&path, "no such file")),
+        }
+    }
+
     /// Opens the library, once per process and path.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the path and what the loader says.
     pub fn open(libraries: &Libraries) -> Result<&'static Library, EngineError> {
-        let path = libraries.dir.join(FILE);
         // Entries are complete or absent, so a panic elsewhere cannot have broken the map.
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = opened.get(&path) {
+        if let Some(library) = opened.get(&libraries.dir.join(FILE)) {
             return Ok(library);
         }
-        let unavailable = |reason: String| {
-            EngineError::Unavailable(format!("xgboost at {}: {reason}", path.display()))
-        };
-        if !path.is_file() {
-            return Err(unavailable("no such file".to_string()));
-        }
+        let path = Library::find(libraries)?;
         // SAFETY: the file is XGBoost's library, whose initialisers have no preconditions.
         let opened_now = unsafe { libloading::Library::new(&path) };
-        let file = opened_now.map_err(|error| unavailable(error.to_string()))?;
-        let library = Library::bind(&file).map_err(|error| unavailable(error.to_string()))?;
+        let file = opened_now.map_err(|error| unavailable(&path, &error.to_string()))?;
+        let library =
+            Library::bind(&file).map_err(|error| unavailable(&path, &error.to_string()))?;
         // Never unloaded, see the type.
         std::mem::forget(file);
         let library: &'static Library = Box::leak(Box::new(library));

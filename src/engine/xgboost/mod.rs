@@ -127,6 +127,16 @@ pub fn version(libraries: &Libraries) -> Result<String, String> {
     }
 }
 
+/// Whether the library's file is there.
+///
+/// # Errors
+/// Where it was looked for.
+pub fn present(libraries: &Libraries) -> Result<(), String> {
+    Library::find(libraries)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 /// Checks the file as far as forest can read it, and describes it.
 fn describe(file: &ModelFile) -> Result<xgboost::Description, EngineError> {
     let (parsed, description) = match file.format {

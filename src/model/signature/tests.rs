@@ -55,7 +55,7 @@ fn text(value: &str) -> Cell {
 
 fn check(tensors: Vec<Tensor<'_>>, expected: Result<Vec<f64>, &str>) {
     let signature = Signature::new(&outline(Element::F64), None).unwrap();
-    let got = signature.check(tensors.into()).map_err(|error| error.0);
+    let got = signature.check(tensors).map_err(|error| error.0);
     match (got, expected) {
         (Ok(Rows::F64(rows)), Ok(expected)) => {
             let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
