@@ -1,6 +1,7 @@
 //! The allocation budget: how often a prediction may ask the allocator for memory, over both
 //! protocols, from the socket to the socket. Counted on the threads that serve, hyper's and h2's
 //! own allocations included.
+#![cfg(test)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -179,7 +180,8 @@ fn message(rows: usize, width: usize, raw: bool) -> pb::ModelInferRequest {
     }
 }
 
-fn main() {
+#[test]
+fn predictions_stay_within_their_allocation_budgets() {
     CLIENT.set(true);
     // The client's tasks stay on this thread; the server has runtimes of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -279,5 +281,4 @@ fn main() {
     }
     drop(client);
     server.block_on(running.stop()).unwrap();
-    println!("the allocation budgets hold");
 }

@@ -43,7 +43,7 @@ const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
 /// Every key there is, in the order of the documentation.
-pub static KEYS: [Key; 34] = [
+pub static KEYS: [Key; 35] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
@@ -125,6 +125,9 @@ pub static KEYS: [Key; 34] = [
     }),
     count("batch", "queue_rows_max", 1..=ROWS_MAX, |c, v| {
         c.serve.batch.queue_rows_max = size(v);
+    }),
+    count("batch", "queue_ms_max", 0..=DAY_MS, |c, v| {
+        c.serve.batch.queue_ms_max = v;
     }),
     slot_count("batch", "max_batch_rows", 1..=ROWS_MAX, |s, v| {
         s.policy.max_batch_rows = size(v);

@@ -158,7 +158,7 @@ hedgerow.toml:8:1: unknown key "threads" in [server]; it belongs in [batch]
 hedgerow.toml:9:2: unknown section [modles]; did you mean "models"?
 hedgerow.toml:12:18: batch.max_batch_rows: expected a whole number from 1 to 100000000, got -1
 hedgerow.toml:13:17: batch.inline_us_max: expected a whole number from 0 to 60000000, got a number with a fraction
-hedgerow.toml:14:1: unknown key "nonsense" in [batch]; expected one of threads, queue_rows_max, max_batch_rows, max_queue_delay_us, inline_us_max
+hedgerow.toml:14:1: unknown key "nonsense" in [batch]; expected one of threads, queue_rows_max, queue_ms_max, max_batch_rows, max_queue_delay_us, inline_us_max
 hedgerow.toml:16:9: expected a section with keys, got 3
 hedgerow.toml:17:14: unknown section [slots.fraud.cach]; did you mean "cache"?
 hedgerow.toml:20:1: unknown key "threads" in [slots.fraud.batch]; it belongs in [batch]

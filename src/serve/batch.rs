@@ -2,15 +2,11 @@
 //!
 //! A batch holds rows of one revision only. Results are split by the rows that each caller gave, so
 //! no caller can get another's; when a batch of several callers fails, each is tried alone.
-//!
-//! Work with extras (contributions, leaves) costs a hundred times a prediction. It waits in a queue of
-//! its own, in small parts, and never has all threads: predictions are not kept waiting for long.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+mod queue;
 
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::extras::{self, Extras};
 use crate::engine::EngineError;
@@ -19,6 +15,7 @@ use crate::model::revision::Revision;
 use crate::model::usage::Dispatch;
 use crate::task::Supervisor;
 use crate::tensor::Rows;
+use queue::{Answer, Job, Queue};
 
 /// The compute threads and their queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +24,8 @@ pub struct Settings {
     pub threads: usize,
     /// Rows that may wait for a compute thread, all slots together. At least 1.
     pub queue_rows_max: usize,
+    /// Milliseconds that work may have to wait for a compute thread, as far as measured costs tell.
+    pub queue_ms_max: u64,
 }
 
 /// How a slot's rows are batched.
@@ -46,28 +45,6 @@ pub struct Batcher {
     queue: Arc<Queue>,
 }
 
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    wake: Condvar,
-    rows_max: usize,
-    /// Threads that may work on extras at the same time. At least 1.
-    extra_threads_max: usize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Predictions.
-    jobs: VecDeque<Job>,
-    /// Work with extras.
-    extra_jobs: VecDeque<Job>,
-    /// Threads that work on extras.
-    extra_threads: usize,
-    /// Rows of all jobs.
-    rows: usize,
-    closed: bool,
-}
-
 /// What to compute of which rows.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -75,22 +52,6 @@ pub struct Work {
     /// `None` for predictions alone.
     pub extras: Option<Arc<Extras>>,
 }
-
-/// One caller's rows, or a part of them of at most `max_batch_rows`.
-#[derive(Debug)]
-struct Job {
-    revision: Arc<Revision>,
-    work: Work,
-    policy: Policy,
-    deadline: Option<Instant>,
-    queued: Instant,
-    reply: oneshot::Sender<Answer>,
-}
-
-type Answer = Result<Vec<f64>, Error>;
-
-/// Rows of a part with extras: a thread is taken by them for a few milliseconds at the most.
-const EXTRA_ROWS: usize = 8;
 
 impl From<Rows> for Work {
     fn from(rows: Rows) -> Work {
@@ -113,6 +74,7 @@ impl Default for Settings {
         Settings {
             threads: 0,
             queue_rows_max: 100_000,
+            queue_ms_max: 500,
         }
     }
 }
@@ -137,7 +99,7 @@ impl Batcher {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let queue = Arc::new(Queue::new(settings.queue_rows_max, threads));
+        let queue = Arc::new(Queue::new(settings, threads));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
             supervisor.thread("compute", move || {
@@ -194,180 +156,13 @@ impl Batcher {
 
     /// Rows that wait for a compute thread.
     pub fn queued_rows(&self) -> usize {
-        self.queue.lock().rows
+        self.queue.rows()
     }
 }
 
 impl Drop for Batcher {
     fn drop(&mut self) {
-        self.queue.lock().closed = true;
-        self.queue.wake.notify_all();
-    }
-}
-
-impl Job {
-    fn has_extras(&self) -> bool {
-        self.work.extras.is_some()
-    }
-}
-
-impl Queue {
-    fn new(rows_max: usize, threads: usize) -> Queue {
-        Queue {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            rows_max,
-            extra_threads_max: threads.saturating_sub(1).max(1),
-        }
-    }
-
-    /// Notes that a thread has finished a batch with extras.
-    fn finish_extras(&self) {
-        self.lock().extra_threads -= 1;
-        // All: those that wait for the queue to be closed and empty, too.
-        self.wake.notify_all();
-    }
-
-    /// Queues rows in parts of at most `max_batch_rows`, so that several threads may share them.
-    fn push(
-        &self,
-        revision: &Arc<Revision>,
-        work: impl Into<Work>,
-        policy: &Policy,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<oneshot::Receiver<Answer>>, Error> {
-        let Work { rows, extras } = work.into();
-        let count = rows.len();
-        let mut policy = policy.clone();
-        if extras.is_some() {
-            policy.max_batch_rows = policy.max_batch_rows.min(EXTRA_ROWS);
-        }
-        let parts = split(rows, policy.max_batch_rows);
-        let mut replies = Vec::with_capacity(parts.len());
-        let queued = Instant::now();
-        let mut state = self.lock();
-        // A request above the limit passes when nothing else waits: admission limits its rows.
-        if state.rows > 0 && state.rows + count > self.rows_max {
-            return Err(Error::overloaded(format!(
-                "{} rows are waiting, the limit is batch.queue_rows_max = {}",
-                state.rows, self.rows_max
-            )));
-        }
-        state.rows += count;
-        for rows in parts {
-            let (reply, receiver) = oneshot::channel();
-            replies.push(receiver);
-            let job = Job {
-                revision: Arc::clone(revision),
-                work: Work {
-                    rows,
-                    extras: extras.clone(),
-                },
-                policy: policy.clone(),
-                deadline,
-                queued,
-                reply,
-            };
-            if job.has_extras() {
-                state.extra_jobs.push_back(job);
-            } else {
-                state.jobs.push_back(job);
-            }
-        }
-        drop(state);
-        self.wake.notify_all();
-        Ok(replies)
-    }
-
-    /// The next batch: the oldest job and as many others of its revision as fit. `None` when the
-    /// queue is closed and empty.
-    fn next_batch(&self) -> Option<(Vec<Job>, Dispatch)> {
-        let mut state = self.lock();
-        let first = loop {
-            if let Some(job) = state.pop(self.extra_threads_max) {
-                break job;
-            }
-            if state.closed && state.extra_jobs.is_empty() {
-                return None;
-            }
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        };
-        let rows_max = first.policy.max_batch_rows;
-        let until = first.queued + Duration::from_micros(first.policy.max_queue_delay_us);
-        let mut rows = first.work.rows.len();
-        let mut batch = vec![first];
-        loop {
-            state.gather(&mut batch, &mut rows, rows_max);
-            if rows >= rows_max {
-                return Some((batch, Dispatch::Full));
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.closed {
-                let delayed = batch[0].policy.max_queue_delay_us > 0;
-                let reason = if delayed {
-                    Dispatch::Timer
-                } else {
-                    Dispatch::Idle
-                };
-                return Some((batch, reason));
-            }
-            (state, _) = self
-                .wake
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic stops the server; until then the state is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The oldest job that may be worked on.
-    fn pop(&mut self, extra_threads_max: usize) -> Option<Job> {
-        let older = match (self.jobs.front(), self.extra_jobs.front()) {
-            (Some(job), Some(extra)) => extra.queued < job.queued,
-            (None, Some(_)) => true,
-            _ => false,
-        };
-        let job = if older && self.extra_threads < extra_threads_max {
-            self.extra_threads += 1;
-            self.extra_jobs.pop_front()
-        } else {
-            self.jobs.pop_front()
-        }?;
-        self.rows -= job.work.rows.len();
-        Some(job)
-    }
-
-    /// Moves waiting jobs that can be computed together with the batch's into it, oldest first,
-    /// while they fit.
-    fn gather(&mut self, batch: &mut Vec<Job>, rows: &mut usize, rows_max: usize) {
-        let uid = batch[0].revision.uid;
-        let extras = batch[0].work.extras.clone();
-        let jobs = match extras {
-            None => &mut self.jobs,
-            Some(_) => &mut self.extra_jobs,
-        };
-        let mut index = 0;
-        while *rows < rows_max && index < jobs.len() {
-            let job = &jobs[index];
-            let fits = *rows + job.work.rows.len() <= rows_max;
-            if job.revision.uid != uid || !fits || job.work.extras != extras {
-                index += 1;
-                continue;
-            }
-            if let Some(job) = jobs.remove(index) {
-                self.rows -= job.work.rows.len();
-                *rows += job.work.rows.len();
-                batch.push(job);
-            }
-        }
+        self.queue.close();
     }
 }
 
@@ -440,17 +235,6 @@ fn compute(revision: &Revision, work: &Work, reason: Dispatch) -> Result<Vec<f64
         .usage
         .record_call(rows.len(), reason, start.elapsed());
     Ok(results)
-}
-
-fn split(rows: Rows, rows_max: usize) -> Vec<Rows> {
-    let count = rows.len();
-    if count <= rows_max {
-        return vec![rows];
-    }
-    let starts = (0..count).step_by(rows_max);
-    starts
-        .map(|start| rows.slice(start, (start + rows_max).min(count)))
-        .collect()
 }
 
 pub(super) fn late() -> Error {

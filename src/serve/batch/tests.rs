@@ -3,6 +3,8 @@
 
 use std::time::SystemTime;
 
+use std::time::Duration;
+
 use super::extras::Explain;
 use super::*;
 use crate::engine::{Engine, EngineError, Extra, Feature, Format, Outline, Output};
@@ -110,18 +112,30 @@ fn policy(max_batch_rows: usize, max_queue_delay_us: u64) -> Policy {
 fn batcher(threads: usize) -> Batcher {
     let settings = Settings {
         threads,
-        queue_rows_max: 100_000,
+        ..Settings::default()
     };
     Batcher::start(&settings, &Supervisor::default()).unwrap()
+}
+
+fn queue(queue_rows_max: usize, threads: usize) -> Queue {
+    let settings = Settings {
+        queue_rows_max,
+        ..Settings::default()
+    };
+    Queue::new(&settings, threads)
+}
+
+fn ones(count: usize) -> Rows {
+    Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_caller_gets_its_own_rows() {
     let batcher = Arc::new(batcher(2));
     let revisions = [
-        revision(1, 1, 1_000_000),
-        revision(2, 3, 1_000_000),
-        revision(3, 7, 1_000_000),
+        revision(1, 1, 100_000),
+        revision(2, 3, 100_000),
+        revision(3, 7, 100_000),
     ];
     for policy in [policy(1, 0), policy(8, 0), policy(8, 200), policy(64, 200)] {
         let mut callers = tokio::task::JoinSet::new();
@@ -180,11 +194,7 @@ async fn cheap_work_runs_inline_and_dear_work_in_parts() {
 
 #[tokio::test]
 async fn a_full_queue_and_a_passed_deadline_are_answers() {
-    let settings = Settings {
-        threads: 1,
-        queue_rows_max: 2,
-    };
-    let queue = Queue::new(settings.queue_rows_max, 1);
+    let queue = queue(2, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = |count: usize| Rows::F64(Matrix::new(vec![1.0; count], 1).unwrap());
     let _first = queue.push(&dear, rows(2), &policy(4, 0), None).unwrap();
@@ -201,7 +211,7 @@ async fn a_full_queue_and_a_passed_deadline_are_answers() {
 
 #[test]
 fn work_whose_caller_is_gone_is_dropped() {
-    let queue = Queue::new(100, 1);
+    let queue = queue(100, 1);
     let dear = revision(1, 1, 1_000_000);
     let rows = || Rows::F64(Matrix::new(vec![1.0], 1).unwrap());
     drop(queue.push(&dear, rows(), &policy(4, 0), None).unwrap());
@@ -243,22 +253,75 @@ async fn explanations_are_never_inline_and_come_in_small_parts() {
 
 #[test]
 fn explanations_leave_a_thread_to_predictions() {
-    let queue = Queue::new(100, 2);
+    let queue = queue(100, 2);
     let dear = revision(1, 2, 1_000_000);
     let push = |work: Work| queue.push(&dear, work, &policy(4, 0), None).unwrap();
     let first = push(explained(&dear, Explain::All, 4));
     let other = push(explained(&dear, Explain::Top(1), 1));
-    let rows = Rows::F64(Matrix::new(vec![1.0, 2.0], 2).unwrap());
-    let prediction = push(rows.into());
+    let rows = || Rows::F64(Matrix::new(vec![1.0, 2.0], 2).unwrap());
+    let prediction = push(rows().into());
     let next = || {
         let (jobs, _) = queue.next_batch().unwrap();
         assert_eq!(jobs.len(), 1);
         (jobs[0].has_extras(), jobs[0].work.rows.len())
     };
+    // They take turns, of which extras have the last one.
     assert_eq!(next(), (true, 4));
-    // One of two threads explains: the other takes the prediction, which is younger.
+    // One of two threads explains: the other takes predictions, however young.
+    assert_eq!(next(), (false, 1));
+    let younger = push(rows().into());
     assert_eq!(next(), (false, 1));
     queue.finish_extras();
     assert_eq!(next(), (true, 1));
-    drop((first, other, prediction));
+    drop((first, other, prediction, younger));
+}
+
+#[test]
+fn parts_of_a_large_request_take_turns_with_small_ones() {
+    let queue = queue(10_000, 1);
+    // A part takes a millisecond: ten rows of 100 µs.
+    let dear = revision(1, 1, 100_000);
+    let policy = policy(256, 0);
+    let push = |count| queue.push(&dear, ones(count), &policy, None).unwrap();
+    let large = push(95);
+    let small = [push(1), push(2)];
+    assert_eq!((large.len(), small[0].len()), (10, 1));
+    let next = || {
+        let (jobs, _) = queue.next_batch().unwrap();
+        jobs.iter()
+            .map(|job| job.work.rows.len())
+            .collect::<Vec<_>>()
+    };
+    // A part, then all small ones together, then the rest.
+    assert_eq!((next(), next(), next()), (vec![10], vec![1, 2], vec![10]));
+    let later = push(3);
+    assert_eq!((next(), next()), (vec![3], vec![10]));
+    assert_eq!((0..7).map(|_| next().len()).sum::<usize>(), 7);
+    assert_eq!(queue.rows(), 0);
+    drop((large, small, later));
+}
+
+#[test]
+fn what_would_wait_too_long_is_refused_at_once() {
+    let settings = Settings {
+        queue_ms_max: 20,
+        ..Settings::default()
+    };
+    let queue = Queue::new(&settings, 2);
+    // 10 ms a row, two threads.
+    let dear = revision(1, 1, 10_000_000);
+    let policy = policy(256, 0);
+    let push = |count, deadline| queue.push(&dear, ones(count), &policy, deadline);
+    let mut waiting = vec![push(4, None).unwrap()];
+    // It waits for 20 ms: no longer than the limit, but longer than its caller.
+    let soon = Instant::now() + Duration::from_millis(10);
+    let error = push(1, Some(soon)).unwrap_err();
+    assert!(error.message.contains("deadline"), "{error}");
+    waiting.push(push(1, None).unwrap());
+    let error = push(1, None).unwrap_err();
+    assert_eq!(error.code, Code::Overloaded);
+    assert!(error.message.contains("batch.queue_ms_max = 20"), "{error}");
+    // A large request waits for its turn, not for all small ones.
+    waiting.push(push(1000, None).unwrap());
+    drop(waiting);
 }

@@ -1,0 +1,370 @@
+//! What waits for the compute threads, in three lanes that take turns, so that none keeps another
+//! waiting for more than its own parts: requests that fit one call, parts of larger ones, and work
+//! with extras (contributions, leaves), which costs a hundred times a prediction and never has all
+//! threads.
+//!
+//! Its limits are memory (rows) and time: what would wait for too long by the measured costs of what
+//! is before it is refused at once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Policy, Settings, Work};
+use crate::error::Error;
+use crate::model::revision::Revision;
+use crate::model::usage::Dispatch;
+use crate::tensor::Rows;
+
+/// The lanes and who waits at their end.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    rows_max: usize,
+    wait_max: Duration,
+    threads: u32,
+    /// Threads that may work on extras at the same time. At least 1.
+    extra_threads_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lanes: [Waiting; Lane::ALL.len()],
+    /// The lane that had the last turn.
+    last: usize,
+    /// Threads that work on extras.
+    extra_threads: usize,
+    /// Threads that have a batch and wait for more rows of it.
+    gathering: usize,
+    /// Rows of all jobs.
+    rows: usize,
+    closed: bool,
+}
+
+/// One lane's jobs, oldest first, and what they are expected to cost together.
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    ns: u64,
+}
+
+/// Who shares a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Requests that are one call.
+    Small,
+    /// Parts of requests that are several calls.
+    Large,
+    Extras,
+}
+
+/// One caller's rows, or a part of them.
+#[derive(Debug)]
+pub struct Job {
+    pub revision: Arc<Revision>,
+    pub work: Work,
+    pub deadline: Option<Instant>,
+    pub queued: Instant,
+    pub reply: oneshot::Sender<Answer>,
+    policy: Policy,
+    lane: Lane,
+    /// Expected cost.
+    ns: u64,
+}
+
+/// What a caller gets.
+pub type Answer = Result<Vec<f64>, Error>;
+
+/// Rows of a part with extras: a thread is taken by them for a few milliseconds at the most.
+const EXTRA_ROWS: usize = 8;
+/// What work with extras costs, in predictions; the order of magnitude.
+const EXTRA_COST: u64 = 100;
+/// The time that a part of a large request should take: this long it may keep a small one waiting.
+const PART_NS: u64 = 1_000_000;
+/// Rows of a part at the least, however slow the model: engines need some rows for their best pace.
+const PART_ROWS_MIN: usize = 8;
+/// Rows that kernels take at a time; parts are whole blocks.
+const BLOCK: usize = 64;
+
+impl Lane {
+    const ALL: [Lane; 3] = [Lane::Small, Lane::Large, Lane::Extras];
+}
+
+impl Job {
+    /// Whether it is about contributions or leaves.
+    pub fn has_extras(&self) -> bool {
+        self.lane == Lane::Extras
+    }
+}
+
+impl Queue {
+    /// An empty queue in front of this many threads.
+    pub fn new(settings: &Settings, threads: usize) -> Queue {
+        Queue {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            rows_max: settings.queue_rows_max,
+            wait_max: Duration::from_millis(settings.queue_ms_max),
+            threads: u32::try_from(threads).unwrap_or(u32::MAX).max(1),
+            extra_threads_max: threads.saturating_sub(1).max(1),
+        }
+    }
+
+    /// Rows that wait.
+    pub fn rows(&self) -> usize {
+        self.lock().rows
+    }
+
+    /// Lets the threads end once nothing waits.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+
+    /// Notes that a thread has finished a batch with extras.
+    pub fn finish_extras(&self) {
+        self.lock().extra_threads -= 1;
+        // All: those that wait for the queue to be closed and empty, too.
+        self.wake.notify_all();
+    }
+
+    /// Queues work, in parts where it is more than one call, so that several threads may share it.
+    ///
+    /// # Errors
+    /// [`crate::error::Code::Overloaded`] when a limit is reached, or when it would wait until after
+    /// its deadline.
+    pub fn push(
+        &self,
+        revision: &Arc<Revision>,
+        work: impl Into<Work>,
+        policy: &Policy,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<oneshot::Receiver<Answer>>, Error> {
+        let Work { rows, extras } = work.into();
+        let count = rows.len();
+        let (rows_max, factor) = match extras {
+            Some(_) => (policy.max_batch_rows.min(EXTRA_ROWS), EXTRA_COST),
+            None => (part_rows(revision, policy), 1),
+        };
+        let parts = split(rows, rows_max);
+        let lane = match (&extras, parts.len()) {
+            (Some(_), _) => Lane::Extras,
+            (None, 1) => Lane::Small,
+            (None, _) => Lane::Large,
+        };
+        let policy = Policy {
+            max_batch_rows: match lane {
+                Lane::Small => policy.max_batch_rows,
+                Lane::Large | Lane::Extras => rows_max,
+            },
+            ..policy.clone()
+        };
+        let queued = Instant::now();
+        let mut replies = Vec::with_capacity(parts.len());
+        let mut jobs = Vec::with_capacity(parts.len());
+        for rows in parts {
+            let (reply, receiver) = oneshot::channel();
+            replies.push(receiver);
+            jobs.push(Job {
+                ns: revision.cost.of(rows.len()).saturating_mul(factor),
+                revision: Arc::clone(revision),
+                work: Work {
+                    rows,
+                    extras: extras.clone(),
+                },
+                policy: policy.clone(),
+                lane,
+                deadline,
+                queued,
+                reply,
+            });
+        }
+        let mut state = self.lock();
+        self.check_room(&state, lane, count, deadline, queued)?;
+        state.rows += count;
+        let several = jobs.len() > 1 || state.gathering > 0;
+        let waiting = &mut state.lanes[lane as usize];
+        for job in jobs {
+            waiting.ns = waiting.ns.saturating_add(job.ns);
+            waiting.jobs.push_back(job);
+        }
+        drop(state);
+        // A thread that gathers sleeps at the same place as idle ones and may not want this job.
+        if several {
+            self.wake.notify_all();
+        } else {
+            self.wake.notify_one();
+        }
+        Ok(replies)
+    }
+
+    fn check_room(
+        &self,
+        state: &State,
+        lane: Lane,
+        rows: usize,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        // Work above the limit passes when nothing else waits: admission limits its rows.
+        if state.rows > 0 && state.rows + rows > self.rows_max {
+            return Err(Error::overloaded(format!(
+                "{} rows are waiting, the limit is batch.queue_rows_max = {}",
+                state.rows, self.rows_max
+            )));
+        }
+        let wait = state.wait_of(lane) / self.threads;
+        if wait > self.wait_max {
+            return Err(Error::overloaded(format!(
+                "it would wait for {} ms, the limit is batch.queue_ms_max = {}",
+                wait.as_millis(),
+                self.wait_max.as_millis()
+            )));
+        }
+        if deadline.is_some_and(|deadline| now + wait > deadline) {
+            return Err(Error::overloaded(
+                "it would wait until after its deadline for a compute thread",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next batch: the oldest job of the lane whose turn it is, and as many others of its
+    /// revision as fit. `None` when the queue is closed and empty.
+    pub fn next_batch(&self) -> Option<(Vec<Job>, Dispatch)> {
+        let mut state = self.lock();
+        let first = loop {
+            if let Some(job) = state.pop(self.extra_threads_max) {
+                break job;
+            }
+            if state.closed && state.is_empty() {
+                return None;
+            }
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        let rows_max = first.policy.max_batch_rows;
+        let until = first.queued + Duration::from_micros(first.policy.max_queue_delay_us);
+        let mut rows = first.work.rows.len();
+        let mut batch = vec![first];
+        loop {
+            state.gather(&mut batch, &mut rows, rows_max);
+            if rows >= rows_max {
+                return Some((batch, Dispatch::Full));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let alone = batch[0].lane == Lane::Large;
+            if left.is_zero() || state.closed || alone {
+                let delayed = batch[0].policy.max_queue_delay_us > 0;
+                let reason = if delayed && !alone {
+                    Dispatch::Timer
+                } else {
+                    Dispatch::Idle
+                };
+                return Some((batch, reason));
+            }
+            state.gathering += 1;
+            (state, _) = self
+                .wake
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.gathering -= 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic stops the server; until then the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.jobs.is_empty())
+    }
+
+    /// How long one thread would need for what comes before a new job of this lane: the lane
+    /// itself, and of each other lane as much, since they take turns.
+    fn wait_of(&self, lane: Lane) -> Duration {
+        let own = self.lanes[lane as usize].ns;
+        let before = self.lanes.iter().map(|lane| lane.ns.min(own));
+        Duration::from_nanos(before.fold(0, u64::saturating_add))
+    }
+
+    /// The oldest job of the next lane in turn that has one that may be worked on.
+    fn pop(&mut self, extra_threads_max: usize) -> Option<Job> {
+        for step in 1..=Lane::ALL.len() {
+            let turn = (self.last + step) % Lane::ALL.len();
+            let extras = Lane::ALL[turn] == Lane::Extras;
+            if extras && self.extra_threads >= extra_threads_max {
+                continue;
+            }
+            if let Some(job) = self.take(Lane::ALL[turn], 0) {
+                self.last = turn;
+                self.extra_threads += usize::from(extras);
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, lane: Lane, index: usize) -> Option<Job> {
+        let waiting = &mut self.lanes[lane as usize];
+        let job = waiting.jobs.remove(index)?;
+        waiting.ns = waiting.ns.saturating_sub(job.ns);
+        self.rows -= job.work.rows.len();
+        Some(job)
+    }
+
+    /// Moves waiting jobs that can be computed together with the batch's into it, oldest first,
+    /// while they fit. Parts of large requests stay what they are.
+    fn gather(&mut self, batch: &mut Vec<Job>, rows: &mut usize, rows_max: usize) {
+        let lane = batch[0].lane;
+        if lane == Lane::Large {
+            return;
+        }
+        let uid = batch[0].revision.uid;
+        let extras = batch[0].work.extras.clone();
+        let mut index = 0;
+        while *rows < rows_max {
+            let Some(job) = self.lanes[lane as usize].jobs.get(index) else {
+                return;
+            };
+            let fits = *rows + job.work.rows.len() <= rows_max;
+            if job.revision.uid != uid || !fits || job.work.extras != extras {
+                index += 1;
+                continue;
+            }
+            let Some(job) = self.take(lane, index) else {
+                return;
+            };
+            *rows += job.work.rows.len();
+            batch.push(job);
+        }
+    }
+}
+
+/// Rows of one call for a revision: as many as the policy allows and [`PART_NS`] is enough for.
+fn part_rows(revision: &Revision, policy: &Policy) -> usize {
+    let rows = (PART_NS / revision.cost.batch_row_ns.max(1)) as usize;
+    rows.max(PART_ROWS_MIN).min(policy.max_batch_rows)
+}
+
+/// Rows in parts of about the same size, at most `rows_max` each.
+fn split(rows: Rows, rows_max: usize) -> Vec<Rows> {
+    let count = rows.len();
+    if count <= rows_max {
+        return vec![rows];
+    }
+    let even = count.div_ceil(count.div_ceil(rows_max));
+    let size = even.next_multiple_of(BLOCK).min(rows_max);
+    let starts = (0..count).step_by(size);
+    starts
+        .map(|start| rows.slice(start, (start + size).min(count)))
+        .collect()
+}
