@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,9 @@ struct Tasks {
     tracker: TaskTracker,
     failure: OnceLock<String>,
 }
+
+/// The lowest there is: a thread then gets one part in seventy of a processor that others want.
+const BACKGROUND_NICE: i32 = 19;
 
 /// Reports a panic when it is dropped by one.
 struct Guard {
@@ -48,6 +52,27 @@ impl Supervisor {
             work()
         });
         task.await.ok()
+    }
+
+    /// Starts work on a thread of its own that takes what others leave of the processor: requests
+    /// come first. Its result is in the receiver, which fails when the work panics.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn background<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<oneshot::Receiver<T>> {
+        let (reply, result) = oneshot::channel();
+        self.thread(name, move || {
+            let thread = Some(rustix::thread::gettid());
+            // Where the system refuses it, the work is done all the same.
+            let _lowered = rustix::process::setpriority_process(thread, BACKGROUND_NICE);
+            // Who asked may be gone.
+            let _sent = reply.send(work());
+        })?;
+        Ok(result)
     }
 
     /// Runs a thread of its own. It must end by itself once the server stops.

@@ -94,7 +94,7 @@ fn check(what: &str, budget: &Budget, mut ask: impl FnMut()) {
     );
     // A budget that nobody comes near is none.
     assert!(
-        allocations * 2 > budget.allocations,
+        allocations * 4 > 3 * budget.allocations,
         "{what}: set the budget lower"
     );
 }
@@ -215,15 +215,15 @@ fn predictions_stay_within_their_allocation_budgets() {
         (
             1,
             Budget {
-                allocations: 14,
-                bytes: 3_000,
+                allocations: 12,
+                bytes: 11_500,
             },
         ),
         (
             64,
             Budget {
-                allocations: 15,
-                bytes: 40_000,
+                allocations: 18,
+                bytes: 50_000,
             },
         ),
     ] {
@@ -236,8 +236,8 @@ fn predictions_stay_within_their_allocation_budgets() {
     let bytes = vec![0; width * 4];
     let mut client = Http::new(http, path, header, &bytes);
     let budget = Budget {
-        allocations: 14,
-        bytes: 3_000,
+        allocations: 16,
+        bytes: 11_000,
     };
     check("HTTP, binary, 1 row", &budget, || client.ask());
     let grpc = format!("http://{}", running.addresses.grpc);
@@ -248,8 +248,8 @@ fn predictions_stay_within_their_allocation_budgets() {
             1,
             false,
             Budget {
-                allocations: 40,
-                bytes: 6_000,
+                allocations: 30,
+                bytes: 11_500,
             },
         ),
         (
@@ -257,8 +257,8 @@ fn predictions_stay_within_their_allocation_budgets() {
             1,
             true,
             Budget {
-                allocations: 40,
-                bytes: 6_000,
+                allocations: 30,
+                bytes: 11_500,
             },
         ),
         (
@@ -266,8 +266,8 @@ fn predictions_stay_within_their_allocation_budgets() {
             64,
             true,
             Budget {
-                allocations: 40,
-                bytes: 40_000,
+                allocations: 36,
+                bytes: 30_000,
             },
         ),
     ] {

@@ -29,6 +29,11 @@ pub struct Roles {
     pub previous: Option<Arc<Revision>>,
 }
 
+/// Revisions that a slot no longer has, each perhaps still in use by requests. Freeing a large one
+/// takes milliseconds: whoever gets them keeps them until nobody else does, and drops them where
+/// nobody waits.
+pub type Departed = Vec<Arc<Revision>>;
+
 /// What became of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -76,12 +81,12 @@ impl Slot {
     }
 
     /// Makes a prepared revision the champion; the champion until now becomes the previous one.
-    /// `started` is when its prepare began. One atomic store; cannot fail.
-    pub fn commit(&self, revision: Arc<Revision>, started: Instant) {
+    /// `started` is when its prepare began. One atomic store; cannot fail. Returns what left.
+    pub fn commit(&self, revision: Arc<Revision>, started: Instant) -> Departed {
         let id = revision.id;
         let before = self.roles();
         let previous = before.as_ref().map(|roles| Arc::clone(&roles.champion));
-        self.store(
+        let departed = self.store(
             Some(Roles {
                 champion: revision,
                 previous,
@@ -91,12 +96,15 @@ impl Slot {
         );
         self.set_state(id, State::Ready);
         self.usage.swap_duration.record(started.elapsed());
+        departed
     }
 
     /// Drops the resident revision with this id for `reason`; without its champion the slot goes
-    /// back to the previous one, if there is one.
-    pub fn retire(&self, id: u64, reason: &str) {
-        let Some(before) = self.roles() else { return };
+    /// back to the previous one, if there is one. Returns what left.
+    pub fn retire(&self, id: u64, reason: &str) -> Departed {
+        let Some(before) = self.roles() else {
+            return Departed::new();
+        };
         let keep = |revision: &Arc<Revision>| (revision.id != id).then(|| Arc::clone(revision));
         let previous = before.previous.as_ref().and_then(keep);
         let after = match keep(&before.champion) {
@@ -106,13 +114,13 @@ impl Slot {
                 previous: None,
             }),
         };
-        self.store(after, Some(before), reason);
+        self.store(after, Some(before), reason)
     }
 
-    /// Drops all revisions for `reason`.
-    pub fn unload(&self, reason: &str) {
+    /// Drops all revisions for `reason`, and returns them.
+    pub fn unload(&self, reason: &str) -> Departed {
         let before = self.roles();
-        self.store(None, before, reason);
+        self.store(None, before, reason)
     }
 
     /// What became of each revision, by id.
@@ -130,26 +138,32 @@ impl Slot {
         self.lock().remove(&id);
     }
 
-    fn store(&self, after: Option<Roles>, before: Option<Arc<Roles>>, reason: &str) {
+    fn store(&self, after: Option<Roles>, before: Option<Arc<Roles>>, reason: &str) -> Departed {
         let uid = |roles: &Roles| roles.champion.uid;
         if after.as_ref().map(uid) != before.as_deref().map(uid) {
             self.usage.swaps.fetch_add(1, Ordering::Relaxed);
         }
-        let stays = |id: u64| {
-            after
-                .as_ref()
-                .is_some_and(|roles| roles.revision(id).is_some())
+        let after_has = |is: &dyn Fn(&Revision) -> bool| {
+            let mut resident = after.iter().flat_map(Roles::resident);
+            resident.any(|revision| is(revision))
         };
-        let left: Vec<u64> = before
+        let departed: Departed = before
             .iter()
             .flat_map(|roles| roles.resident())
-            .map(|revision| revision.id)
-            .filter(|id| !stays(*id))
+            .filter(|left| !after_has(&|revision| revision.uid == left.uid))
+            .cloned()
+            .collect();
+        // A revision that was loaded again is still there under its id.
+        let gone: Vec<u64> = departed
+            .iter()
+            .map(|left| left.id)
+            .filter(|id| !after_has(&|revision| revision.id == *id))
             .collect();
         self.roles.store(after.map(Arc::new));
-        for id in left {
+        for id in gone {
             self.set_state(id, State::Unavailable(reason.to_string()));
         }
+        departed
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, State>> {

@@ -17,7 +17,7 @@ use super::{Action, Command, Files, Repository};
 use crate::error::{Code, Error};
 use crate::model::artifact::Artifact;
 use crate::model::revision::{self, Revision};
-use crate::model::slot::{Slot, State};
+use crate::model::slot::{Departed, Slot, State};
 use crate::serve::Server;
 use crate::task::Supervisor;
 
@@ -45,6 +45,9 @@ struct Watcher {
     held: BTreeMap<String, u64>,
     /// Folders that were found and are not revisions: warned of once.
     warned: Vec<PathBuf>,
+    /// Revisions that left their slots, kept until the last request is done with them: freeing a
+    /// large one would take that request's thread for milliseconds.
+    departed: Departed,
 }
 
 /// A revision's folder as it was last seen.
@@ -55,6 +58,9 @@ struct Seen {
     /// Whether these very files were tried: loaded or refused.
     tried: bool,
 }
+
+/// Time between two looks at revisions that left and may still be in use.
+const SWEEP: Duration = Duration::from_millis(200);
 
 /// Names, sizes and modification times below a revision's folder, and the folder's own time.
 type Listing = Vec<(String, u64, SystemTime)>;
@@ -89,6 +95,7 @@ pub fn start(
         seen: BTreeMap::new(),
         held: BTreeMap::new(),
         warned: Vec::new(),
+        departed: Departed::new(),
     };
     supervisor.spawn("repository", watcher.run());
     repository
@@ -105,7 +112,21 @@ impl Watcher {
                 () = supervisor.stopping() => return,
                 Some(command) = self.commands.recv() => self.command(command).await,
                 _ = interval.tick() => self.look().await,
+                () = tokio::time::sleep(SWEEP), if !self.departed.is_empty() => self.sweep(),
             }
+        }
+    }
+
+    /// Frees departed revisions that no request uses any more, off the serving threads.
+    fn sweep(&mut self) {
+        let in_use = |revision: &Arc<Revision>| Arc::strong_count(revision) > 1;
+        let (in_use, free) = std::mem::take(&mut self.departed)
+            .into_iter()
+            .partition::<Departed, _>(in_use);
+        self.departed = in_use;
+        if !free.is_empty() {
+            // Without a thread they are freed here.
+            let _freeing = self.supervisor.background("free", move || drop(free));
         }
     }
 
@@ -227,7 +248,7 @@ impl Watcher {
             let Some(slot) = self.server.registry.slot(&name) else {
                 continue;
             };
-            slot.retire(id, "its folder is gone");
+            self.departed.extend(slot.retire(id, "its folder is gone"));
             slot.forget(id);
             tracing::info!(slot = name, revision = id, "revision removed");
             // A lower revision in the folder may have to answer again.
@@ -263,7 +284,7 @@ impl Watcher {
 
     fn unload(&mut self, name: &str) -> Result<(), Error> {
         let slot = self.server.slot(name)?;
-        slot.unload("unloaded");
+        self.departed.extend(slot.unload("unloaded"));
         self.held.insert(name.to_string(), self.highest(name));
         tracing::info!(slot = name, "slot unloaded");
         Ok(())
@@ -329,7 +350,7 @@ impl Watcher {
     /// Prepares a revision off the serving threads and commits it. The slot stays as it was when
     /// that fails; the reason goes to the log, the slot's state and its counter.
     async fn load(
-        &self,
+        &mut self,
         slot: &Arc<Slot>,
         id: u64,
         files: Option<BTreeMap<String, Vec<u8>>>,
@@ -339,18 +360,19 @@ impl Watcher {
         let settings = Arc::clone(&self.revisions);
         let name = slot.name.clone();
         slot.set_state(id, State::Loading);
-        let prepared = self
-            .supervisor
-            .blocking("prepare", move || {
-                prepare(&name, id, &dir, files, &settings)
-            })
-            .await
-            .unwrap_or_else(|| Err("preparing it panicked".to_string()));
+        let work = move || prepare(&name, id, &dir, files, &settings);
+        let prepared = match self.supervisor.background("prepare", work) {
+            Ok(result) => result
+                .await
+                .unwrap_or_else(|_panicked| Err("preparing it panicked".to_string())),
+            Err(error) => Err(format!("no thread to prepare it: {error}")),
+        };
         match prepared {
             Ok(revision) => {
                 let engine = revision.outline().engine;
                 let (digest, cost) = (revision.digest.clone(), revision.cost);
-                slot.commit(Arc::new(revision), started);
+                self.departed
+                    .extend(slot.commit(Arc::new(revision), started));
                 tracing::info!(
                     slot = slot.name,
                     revision = id,

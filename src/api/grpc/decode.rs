@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use bytes::{Buf, Bytes};
 use half::f16;
+use smallvec::SmallVec;
 
 use super::pb::InferTensorContents as Contents;
 use super::pb::model_infer_request::InferInputTensor;
@@ -45,13 +46,15 @@ pub fn tensors(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Tensors
 
 /// What does not depend on a tensor's values.
 fn check_inputs(inputs: &[InferInputTensor], raw: usize) -> Result<(), Error> {
-    let mut names = HashSet::with_capacity(inputs.len());
+    // A name cannot stand twice among one: no set for it.
+    let mut names = HashSet::with_capacity(if inputs.len() > 1 { inputs.len() } else { 0 });
     for input in inputs {
-        let name = short(&input.name);
-        if !names.insert(input.name.as_str()) {
+        if inputs.len() > 1 && !names.insert(input.name.as_str()) {
+            let name = short(&input.name);
             return Err(Error::invalid(format!("input \"{name}\" appears twice")));
         }
         if input.parameters.contains_key("shared_memory_region") {
+            let name = short(&input.name);
             return Err(Error::new(
                 Code::Unsupported,
                 format!("input \"{name}\": parameter \"shared_memory_region\" is not served"),
@@ -63,6 +66,7 @@ fn check_inputs(inputs: &[InferInputTensor], raw: usize) -> Result<(), Error> {
                 .as_ref()
                 .is_some_and(|it| !used(it).is_empty())
         {
+            let name = short(&input.name);
             return Err(Error::invalid(format!(
                 "input \"{name}\": contents and raw_input_contents are both given; expected one of them"
             )));
@@ -117,7 +121,7 @@ fn sized(shape: &[i64]) -> Result<(Shape, usize), String> {
 }
 
 /// The fields of `contents` that hold values.
-fn used(contents: &Contents) -> Vec<&'static str> {
+fn used(contents: &Contents) -> SmallVec<[&'static str; 8]> {
     let fields = [
         ("bool_contents", contents.bool_contents.is_empty()),
         ("int_contents", contents.int_contents.is_empty()),

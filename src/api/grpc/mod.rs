@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::BufMut;
 use hyper::body::Incoming;
 use prost::Message;
@@ -58,6 +58,9 @@ struct Stamp;
 
 /// The path of a prediction.
 const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// The trailer that says how a call ended.
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What comes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -113,7 +116,7 @@ async fn predict(
         .encode(&mut bytes)
         .map_err(|_| Error::internal("the answer cannot be encoded"))?;
     let mut trailers = HeaderMap::with_capacity(1);
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers.insert(STATUS, HeaderValue::from_static("0"));
     let body = Body::Message(Some(bytes.into()), Some(trailers));
     let mut response = axum::http::Response::new(body);
     let content_type = HeaderValue::from_static("application/grpc");

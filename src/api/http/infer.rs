@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::{SmallVec, smallvec};
 use uuid::fmt::Hyphenated;
 
@@ -19,7 +19,7 @@ use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
 use crate::tensor::{DType, Shape, Tensor, Tensors};
 
 /// Where the JSON part of a body ends.
-const JSON_LENGTH: &str = "inference-header-content-length";
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// A decoded body.
 #[derive(Debug, Default)]
@@ -176,7 +176,7 @@ impl Asked<'_> {
 }
 
 fn json_length(headers: &HeaderMap, body: usize) -> Result<Option<usize>, Error> {
-    let Some(value) = headers.get(JSON_LENGTH) else {
+    let Some(value) = headers.get(&JSON_LENGTH) else {
         return Ok(None);
     };
     let length: Option<usize> = value

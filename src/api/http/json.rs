@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::decimal::Decimal;
 use crate::error::Error;
 
@@ -64,7 +66,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut field: impl FnMut(&mut Reader<'a>, &str) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut keys: Vec<Cow<'a, str>> = Vec::new();
+        let mut keys: SmallVec<[Cow<'a, str>; 8]> = SmallVec::new();
         self.open(b'{', "an object")?;
         if self.close_if(b'}') {
             return Ok(());
