@@ -183,7 +183,13 @@ impl Queue {
             });
         }
         let mut state = self.lock();
-        self.check_room(&state, lane, count, deadline, queued)?;
+        let wait = state.wait_of(lane) / self.threads;
+        self.check_room(&state, count, wait)?;
+        if deadline.is_some_and(|deadline| queued + wait > deadline) {
+            return Err(Error::overloaded(
+                "it would wait until after its deadline for a compute thread",
+            ));
+        }
         state.rows += count;
         let several = jobs.len() > 1 || state.gathering > 0;
         let waiting = &mut state.lanes[lane as usize];
@@ -201,14 +207,7 @@ impl Queue {
         Ok(replies)
     }
 
-    fn check_room(
-        &self,
-        state: &State,
-        lane: Lane,
-        rows: usize,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Result<(), Error> {
+    fn check_room(&self, state: &State, rows: usize, wait: Duration) -> Result<(), Error> {
         // Work above the limit passes when nothing else waits: admission limits its rows.
         if state.rows > 0 && state.rows + rows > self.rows_max {
             return Err(Error::overloaded(format!(
@@ -216,18 +215,12 @@ impl Queue {
                 state.rows, self.rows_max
             )));
         }
-        let wait = state.wait_of(lane) / self.threads;
         if wait > self.wait_max {
             return Err(Error::overloaded(format!(
                 "it would wait for {} ms, the limit is batch.queue_ms_max = {}",
                 wait.as_millis(),
                 self.wait_max.as_millis()
             )));
-        }
-        if deadline.is_some_and(|deadline| now + wait > deadline) {
-            return Err(Error::overloaded(
-                "it would wait until after its deadline for a compute thread",
-            ));
         }
         Ok(())
     }
