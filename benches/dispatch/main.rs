@@ -58,6 +58,15 @@ fn policies() -> Vec<(&'static str, Policy)> {
             "always inline",
             Policy {
                 inline_us_max: u64::MAX / 1000,
+                // Requests are not gathered.
+                max_batch_rows: 1,
+                ..adaptive.clone()
+            },
+        ),
+        (
+            "always inline, gathered",
+            Policy {
+                inline_us_max: u64::MAX / 1000,
                 ..adaptive.clone()
             },
         ),

@@ -3,6 +3,7 @@
 //! A batch holds rows of one revision only. Results are split by the rows that each caller gave, so
 //! no caller can get another's; when a batch of several callers fails, each is tried alone.
 
+mod gather;
 mod queue;
 
 use std::sync::Arc;
@@ -131,9 +132,13 @@ impl Batcher {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(late());
         }
-        let cheap = revision.cost.of(work.rows.len()) <= policy.inline_us_max.saturating_mul(1000);
-        if cheap && work.extras.is_none() {
-            return compute(revision, &work, Dispatch::Inline);
+        let cost_ns = revision.cost.of(work.rows.len());
+        let inline_ns = policy.inline_us_max.saturating_mul(1000);
+        if work.extras.is_none() && cost_ns <= inline_ns {
+            return match gather::pays(revision, work.rows.len()) {
+                true => gather::run(revision, work.rows, policy).await,
+                false => compute(revision, &work, Dispatch::Inline),
+            };
         }
         let replies = self.queue.push(revision, work, policy, deadline)?;
         let mut results = Vec::new();

@@ -325,3 +325,61 @@ fn what_would_wait_too_long_is_refused_at_once() {
     waiting.push(push(1000, None).unwrap());
     drop(waiting);
 }
+
+/// Of a revision whose rows cost 10 µs alone and 1 µs in a batch.
+fn gaining(uid: u64) -> Arc<Revision> {
+    let revision = revision(uid, 1, 10_000);
+    let mut revision = Arc::into_inner(revision).unwrap();
+    revision.cost.batch_row_ns = 1_000;
+    Arc::new(revision)
+}
+
+#[tokio::test]
+async fn requests_that_are_there_together_are_one_call() {
+    let (batcher, policy) = (batcher(1), policy(4, 0));
+    let gaining = [gaining(1), gaining(2)];
+    let ask = |of: usize, value: f64| {
+        let rows = Rows::F64(Matrix::new(vec![value], 1).unwrap());
+        batcher.run(&gaining[of], rows, &policy, None)
+    };
+    let (a, b, c, d, e, f) = tokio::join!(
+        ask(0, 1.0),
+        ask(0, 2.0),
+        ask(1, 3.0),
+        ask(0, 4.0),
+        ask(0, 5.0),
+        ask(0, 6.0)
+    );
+    let got: Vec<f64> = [a, b, c, d, e, f]
+        .into_iter()
+        .flat_map(Result::unwrap)
+        .collect();
+    assert_eq!(got, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    // Four rows are a call's limit: the fifth opens the next one.
+    let calls = |of: usize| gaining[of].usage.batches(Dispatch::Inline);
+    assert_eq!((calls(0), calls(1)), (2, 1));
+}
+
+#[tokio::test]
+async fn who_joined_a_call_is_answered_when_it_fails_or_is_given_up() {
+    let (batcher, policy) = (batcher(1), policy(64, 0));
+    let gaining = gaining(1);
+    let ask = |value: f64| {
+        let rows = Rows::F64(Matrix::new(vec![value], 1).unwrap());
+        batcher.run(&gaining, rows, &policy, None)
+    };
+    let (good, bad, other) = tokio::join!(ask(1.0), ask(-1.0), ask(2.0));
+    assert_eq!((good, other), (Ok(vec![1.0]), Ok(vec![2.0])));
+    assert_eq!(bad.unwrap_err().code, Code::Internal);
+    // The first one goes away before it has computed.
+    let mut first = Box::pin(ask(1.0));
+    let polled =
+        std::future::poll_fn(|context| std::task::Poll::Ready(first.as_mut().poll(context)));
+    assert!(polled.await.is_pending());
+    let mut joined = Box::pin(ask(2.0));
+    let polled =
+        std::future::poll_fn(|context| std::task::Poll::Ready(joined.as_mut().poll(context)));
+    assert!(polled.await.is_pending());
+    drop(first);
+    assert_eq!(joined.await, Ok(vec![2.0]));
+}

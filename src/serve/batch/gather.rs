@@ -1,0 +1,150 @@
+//! Requests of one revision that are there at the same time on one serving thread, computed in one
+//! call. The first of them waits until its thread has looked at every other connection that is
+//! ready, and then computes for all that joined it: no other thread is woken, and what waits would
+//! have waited for the requests before it anyway.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::queue::Answer;
+use super::{Policy, compute};
+use crate::error::Error;
+use crate::model::revision::Revision;
+use crate::model::usage::Dispatch;
+use crate::tensor::Rows;
+
+thread_local! {
+    /// The calls of this thread that can still be joined, by their revision's uid.
+    static OPEN: RefCell<Vec<(u64, Shared)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A call that can be joined. Its lock is free whenever it is wanted, unless tasks move between threads.
+type Shared = Arc<Mutex<Gathered>>;
+
+/// Who joined the first request of a call.
+#[derive(Debug)]
+struct Gathered {
+    /// Whether it can still be joined.
+    open: bool,
+    /// Rows of the call so far, the first request's included.
+    len: usize,
+    /// The rows of those who joined, and how many each of them waits for, in the same order.
+    rows: Option<Rows>,
+    joined: Joined,
+}
+
+type Joined = Vec<(usize, oneshot::Sender<Vec<f64>>)>;
+
+/// The request that computes for those that joined it. Dropped before it did, they compute
+/// themselves.
+struct First(Shared);
+
+/// What a request gains at the least, for which gathering is worth its own cost: two passes over
+/// the runtime's queue and a look at the sockets, about a microsecond.
+const GAIN_NS: u64 = 2_000;
+
+/// Whether a request of so many rows is worth gathering.
+pub fn pays(revision: &Revision, rows: usize) -> bool {
+    let in_batch = revision.cost.batch_row_ns.saturating_mul(rows as u64);
+    revision.cost.of(rows).saturating_sub(in_batch) >= GAIN_NS
+}
+
+/// Computes rows with those of other requests that are there.
+///
+/// # Errors
+/// What the engine says of these rows.
+pub async fn run(revision: &Arc<Revision>, rows: Rows, policy: &Policy) -> Answer {
+    let alone = |rows: Rows| compute(revision, &rows.into(), Dispatch::Inline);
+    let count = rows.len();
+    if let Some(result) = join(revision.uid, &rows, policy.max_batch_rows) {
+        // Failed for all, or given up by the first: these rows are tried alone.
+        return match result.await {
+            Ok(results) => Ok(results),
+            Err(_dropped) => alone(rows),
+        };
+    }
+    let first = First::open(revision.uid, count);
+    tokio::task::yield_now().await;
+    let (others, joined) = first.close();
+    let Some(others) = others else {
+        return alone(rows);
+    };
+    let mut all = rows.clone();
+    // Rows of one revision are of one width.
+    if !all.append(&others) {
+        return Err(Error::internal("rows of another width were gathered"));
+    }
+    let Ok(mut results) = alone(all) else {
+        drop(joined);
+        return alone(rows);
+    };
+    let width = revision.signature.result_width();
+    let mut at = count * width;
+    for (count, reply) in joined {
+        let end = at + count * width;
+        // Its caller may be gone.
+        let _sent = reply.send(results[at..end].to_vec());
+        at = end;
+    }
+    results.truncate(count * width);
+    Ok(results)
+}
+
+/// Joins a call of this thread that has room for these rows.
+fn join(uid: u64, rows: &Rows, rows_max: usize) -> Option<oneshot::Receiver<Vec<f64>>> {
+    OPEN.with_borrow(|open| {
+        let (_, shared) = open.iter().find(|(of, _)| *of == uid)?;
+        let mut gathered = lock(shared);
+        if !gathered.open || gathered.len + rows.len() > rows_max {
+            return None;
+        }
+        let before = gathered.rows.get_or_insert_with(|| rows.slice(0, 0));
+        if !before.append(rows) {
+            return None;
+        }
+        gathered.len += rows.len();
+        let (reply, result) = oneshot::channel();
+        gathered.joined.push((rows.len(), reply));
+        Some(result)
+    })
+}
+
+impl First {
+    /// Lets others join a request of `len` rows from now on, instead of an earlier one that had no
+    /// more room.
+    fn open(uid: u64, len: usize) -> First {
+        let shared = Arc::new(Mutex::new(Gathered {
+            open: true,
+            len,
+            rows: None,
+            joined: Joined::new(),
+        }));
+        OPEN.with_borrow_mut(|open| {
+            open.retain(|(of, shared)| *of != uid && lock(shared).open);
+            open.push((uid, Arc::clone(&shared)));
+        });
+        First(shared)
+    }
+
+    /// Lets nobody join any more. The rows of those who did, if any, and who they are.
+    fn close(self) -> (Option<Rows>, Joined) {
+        let mut gathered = lock(&self.0);
+        gathered.open = false;
+        (gathered.rows.take(), std::mem::take(&mut gathered.joined))
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        let mut gathered = lock(&self.0);
+        gathered.open = false;
+        gathered.joined.clear();
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Gathered> {
+    // A panic stops the server; until then it is whole.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
