@@ -55,7 +55,13 @@ impl Case {
 /// An answer on a stream: :status 200, a message, and trailers with a status.
 fn answer(stream: u32, status: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frames::write(&mut bytes, kind::HEADERS, flag::END_HEADERS, stream, &[0x88]);
+    frames::write(
+        &mut bytes,
+        kind::HEADERS,
+        flag::END_HEADERS,
+        stream,
+        &[0x88],
+    );
     frames::write(&mut bytes, kind::DATA, 0, stream, &[0, 0, 0, 0, 1, 42]);
     bytes.extend(trailers(stream, status));
     bytes
@@ -119,7 +125,13 @@ fn a_large_message_waits_for_windows() {
             data.extend(part);
         }
         let mut update = Vec::new();
-        frames::write(&mut update, kind::WINDOW_UPDATE, 0, stream, &more.to_be_bytes());
+        frames::write(
+            &mut update,
+            kind::WINDOW_UPDATE,
+            0,
+            stream,
+            &more.to_be_bytes(),
+        );
         assert_eq!(case.receive(&update), Ok(None));
         sent = case.written();
     }

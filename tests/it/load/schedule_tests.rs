@@ -46,7 +46,12 @@ fn phases_follow_each_other_and_a_phase_without_rate_is_a_pause() {
         let phase = phases[arrival.phase];
         assert!((phase.start_ns..phase.end_ns).contains(&arrival.at_ns));
     }
-    let count = |phase| found.iter().filter(|arrival| arrival.phase == phase).count();
+    let count = |phase| {
+        found
+            .iter()
+            .filter(|arrival| arrival.phase == phase)
+            .count()
+    };
     assert!(count(0).abs_diff(1000) < 150 && count(1) == 0 && count(2).abs_diff(5000) < 350);
 }
 
