@@ -112,6 +112,25 @@ fn answers_may_come_byte_by_byte() {
 }
 
 #[test]
+fn header_blocks_may_come_in_pieces() {
+    let mut case = Case::new(b"");
+    case.send();
+    let whole = trailers(1, "5");
+    let block = &whole[HEAD..];
+    let mut bytes = Vec::new();
+    frames::write(&mut bytes, kind::HEADERS, flag::END_STREAM, 1, &block[..3]);
+    frames::write(&mut bytes, kind::CONTINUATION, 0, 1, &block[3..7]);
+    frames::write(
+        &mut bytes,
+        kind::CONTINUATION,
+        flag::END_HEADERS,
+        1,
+        &block[7..],
+    );
+    assert_eq!(case.receive(&bytes), ended(5));
+}
+
+#[test]
 fn a_large_message_waits_for_windows() {
     let mut case = Case::new(&vec![7; 100_000]);
     let mut data: Vec<u8> = Vec::new();
