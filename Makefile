@@ -7,7 +7,7 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 
-.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-engines models golden clean
+.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ models: ## Train the sample models again.
 
 golden: ## Record the golden fixtures again, with the original libraries.
 	python3 tests/golden/make.py --venvs .venv/golden
+
+bench-dispatch: tools native ## Measure inline, batched and offloaded predictions beside the policy that chooses.
+	@cargo bench --quiet --bench dispatch -- --save benches/results/dispatch.md
 
 bench-engines: tools ## Measure the forest beside all peers from PyPI; QUICK=1 leaves out the slowest.
 	@benches/engines/run.sh $(BENCH)

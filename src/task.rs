@@ -20,7 +20,16 @@ struct Tasks {
     failure: OnceLock<String>,
 }
 
-/// The lowest there is: a thread then gets one part in seventy of a processor that others want.
+/// How much of a processor a thread gets that others want too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// As much as the others.
+    Normal,
+    /// What they leave: requests come first.
+    Background,
+}
+
+/// The lowest there is: one part in seventy of a processor that others want.
 const BACKGROUND_NICE: i32 = 19;
 
 /// Reports a panic when it is dropped by one.
@@ -54,21 +63,24 @@ impl Supervisor {
         task.await.ok()
     }
 
-    /// Starts work on a thread of its own that takes what others leave of the processor: requests
-    /// come first. Its result is in the receiver, which fails when the work panics.
+    /// Starts work on a thread of its own. Its result is in the receiver, which fails when the work
+    /// panics.
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub fn background<T: Send + 'static>(
+    pub fn work<T: Send + 'static>(
         &self,
         name: &'static str,
+        priority: Priority,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> std::io::Result<oneshot::Receiver<T>> {
         let (reply, result) = oneshot::channel();
         self.thread(name, move || {
-            let thread = Some(rustix::thread::gettid());
-            // Where the system refuses it, the work is done all the same.
-            let _lowered = rustix::process::setpriority_process(thread, BACKGROUND_NICE);
+            if priority == Priority::Background {
+                let thread = Some(rustix::thread::gettid());
+                // Where the system refuses it, the work is done all the same.
+                let _lowered = rustix::process::setpriority_process(thread, BACKGROUND_NICE);
+            }
             // Who asked may be gone.
             let _sent = reply.send(work());
         })?;

@@ -19,7 +19,7 @@ use crate::model::artifact::Artifact;
 use crate::model::revision::{self, Revision};
 use crate::model::slot::{Departed, Slot, State};
 use crate::serve::Server;
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 
 /// Where models lie and how they are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,8 @@ impl Watcher {
         self.departed = in_use;
         if !free.is_empty() {
             // Without a thread they are freed here.
-            let _freeing = self.supervisor.background("free", move || drop(free));
+            let work = move || drop(free);
+            let _freeing = self.supervisor.work("free", Priority::Background, work);
         }
     }
 
@@ -361,7 +362,12 @@ impl Watcher {
         let name = slot.name.clone();
         slot.set_state(id, State::Loading);
         let work = move || prepare(&name, id, &dir, files, &settings);
-        let prepared = match self.supervisor.background("prepare", work) {
+        // Until the server is ready nobody else wants the processor.
+        let priority = match self.server.is_started() {
+            true => Priority::Background,
+            false => Priority::Normal,
+        };
+        let prepared = match self.supervisor.work("prepare", priority, work) {
             Ok(result) => result
                 .await
                 .unwrap_or_else(|_panicked| Err("preparing it panicked".to_string())),

@@ -84,9 +84,9 @@ const EXTRA_ROWS: usize = 8;
 const EXTRA_COST: u64 = 100;
 /// The time that a part of a large request should take: this long it may keep a small one waiting.
 const PART_NS: u64 = 1_000_000;
-/// Rows of a part at the least, however slow the model: engines need some rows for their best pace.
+/// Rows of a part at the least, however slow the model.
 const PART_ROWS_MIN: usize = 8;
-/// Rows that kernels take at a time; parts are whole blocks.
+/// Rows that kernels take at a time, and that costs of batches are measured with.
 const BLOCK: usize = 64;
 
 impl Lane {
@@ -342,10 +342,16 @@ impl State {
     }
 }
 
-/// Rows of one call for a revision: as many as the policy allows and [`PART_NS`] is enough for.
+/// Rows of one call for a revision: as many as the policy allows and [`PART_NS`] is enough for, but
+/// a whole block where rows are cheaper in blocks.
 fn part_rows(revision: &Revision, policy: &Policy) -> usize {
-    let rows = (PART_NS / revision.cost.batch_row_ns.max(1)) as usize;
-    rows.max(PART_ROWS_MIN).min(policy.max_batch_rows)
+    let cost = revision.cost;
+    let rows = (PART_NS / cost.batch_row_ns.max(1)) as usize;
+    let min = match cost.batch_row_ns.saturating_mul(2) < cost.row_ns {
+        true => BLOCK,
+        false => PART_ROWS_MIN,
+    };
+    rows.max(min).min(policy.max_batch_rows)
 }
 
 /// Rows in parts of about the same size, at most `rows_max` each.
