@@ -26,6 +26,15 @@ SUMS = ["requests", "errors", "refused", "dropped"]
 TOLERANCE = 1e-6
 
 
+# Of one server: the others go on.
+FAILURES = (
+    process.Failed,
+    servers.CannotStart,
+    windows.GeneratorFailed,
+    bodies.Unreadable,
+)
+
+
 class Differs(Exception):
     """A server's answers are not the library's."""
 
@@ -86,7 +95,7 @@ class Bench:
             self.check(standing)
             for running in standing.processes.values():
                 running.pause()
-        except (process.Failed, windows.GeneratorFailed, bodies.Unreadable, Differs) as error:
+        except (*FAILURES, Differs) as error:
             standing.skip(error)
         return standing
 

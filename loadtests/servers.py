@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import engines
@@ -18,6 +20,10 @@ OPEN_INFERENCE = {REST: "open-inference", TYPED: "typed", RAW: "raw"}
 OWN_JSON = {REST: "instances"}
 PRODUCT, LIMIT, PEER = "product", "limit", "peer"
 WEIGHTS = "HEDGEROW_BENCH_MODEL"
+
+
+class CannotStart(Exception):
+    """What a server needs before its start could not be made."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +172,7 @@ def bentoml(place):
         *("bentoml", "bentoml", "serve", "service:Model", "--host", "127.0.0.1"),
         *("--port", place.http, "--working-dir", PEERS / "bentoml"),
     )
-    config = PEERS / "bentoml" / "config.yaml"
-    more = {
-        "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_CONFIG": str(config),
-        "BENTOML_HOME": str(place.folder),
-    }
+    more = {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(place.folder)}
     return Command(words, given("bentoml", place, **more))
 
 
@@ -181,9 +182,15 @@ def litserve(place):
 
 
 def mlflow(place):
-    """The application that `mlflow models serve` starts, on the model that `save.py` wrote."""
-    words = python("mlflow", PEERS / "mlflow" / "service.py", place.folder / "model", place.http)
-    return Command(words, given("mlflow", place, MLFLOW_DISABLE_TELEMETRY="true"))
+    """The application that `mlflow models serve` starts, without the processes around it."""
+    folder = place.folder / "model"
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    save = python("mlflow", PEERS / "mlflow" / "save.py", place.model_file, folder)
+    done = subprocess.run(save, capture_output=True, text=True, env={**os.environ, **quiet})
+    if done.returncode != 0:
+        raise CannotStart(f"saving the model: {done.stderr.strip().splitlines()[-1:]}")
+    words = python("mlflow", *uvicorn("mlflow.pyfunc.scoring_server.app:app", place))
+    return Command(words, {**quiet, "__pyfunc_model_path__": str(folder)})
 
 
 def peers():

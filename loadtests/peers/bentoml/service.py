@@ -5,7 +5,11 @@ import numpy as np
 import predictor
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60})
+@bentoml.service(
+    workers=1,
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+)
 class Model:
     def __init__(self):
         self.predictor = predictor.load()
