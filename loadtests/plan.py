@@ -74,3 +74,8 @@ def sweep(ours):
     if REST not in ours:
         return []
     return [Scenario(MAIN, REST, 1, OPEN_CONNECTIONS, ours[REST] * share, share) for share in SWEEP]
+
+
+def is_swept(scenario):
+    """Whether a scenario is a point of the plot."""
+    return scenario.rate is not None and scenario.protocol == REST

@@ -136,6 +136,12 @@ def memory_mb(pids):
     return total_kb / 1024
 
 
+def stay_off_the_servers_core():
+    """The driver and what it starts from now on run on the generator's core, where not told else."""
+    if (os.cpu_count() or 1) > LOAD_CORE:
+        os.sched_setaffinity(0, {LOAD_CORE})
+
+
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -69,7 +69,7 @@ class Standing:
     def medians(self, scenario):
         """Figures of a scenario: medians over its rounds, errors added up."""
         rounds = self.windows[scenario]
-        found = {name: statistics.median(one[name] for one in rounds) for name in FIGURES}
+        found = {name: median([one[name] for one in rounds]) for name in FIGURES}
         return found | {name: sum(one[name] for one in rounds) for name in SUMS}
 
 
@@ -160,6 +160,11 @@ class Bench:
         finally:
             if not standing.skipped:
                 running.pause()
+
+
+def median(values):
+    """Of those that are there: where nothing was answered there is no latency, and 0 stands for it."""
+    return statistics.median([value for value in values if value is not None] or [0])
 
 
 def answers(target, form):

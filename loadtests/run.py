@@ -12,6 +12,7 @@ import cargo
 import machine
 import plan
 import plot
+import process
 import rounds
 import servers
 import table
@@ -106,6 +107,7 @@ def main():
         return 1
     about = train.prepare(chosen.models)
     bench = rounds.Bench(programs["load"], windows.Window(chosen.seconds, chosen.warmup))
+    process.stay_off_the_servers_core()
     every = [servers.hedgerow(hedgerow), *servers.limits(programs["bare"]), *servers.peers()]
     taking_part = [server for server in every if wanted(server, chosen)]
     standings = []
