@@ -26,7 +26,7 @@ def open_inference(model, rows):
 
 
 def instances(model, rows):
-    """A list of rows, as TensorFlow Serving has it; for servers that have no protocol of their own."""
+    """A list of rows, as TensorFlow Serving has it; for servers without a form of their own."""
     return dumps({"instances": nested(rows)})
 
 

@@ -1,4 +1,4 @@
-"""What disturbs Hedgerow while it is measured: each is a function of a site that runs until told."""
+"""What disturbs Hedgerow while it is measured: each step is a function of a running site."""
 
 import contextlib
 import http.client

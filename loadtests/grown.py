@@ -18,7 +18,7 @@ SEED = 7
 
 
 def large():
-    """LightGBM's text of at least LARGE_BYTES: the trees of the 1,000 x 63 model again and again."""
+    """LightGBM's text of at least LARGE_BYTES: the 1,000 x 63 model's trees again and again."""
     source = train.model_file("lgb-1000x63")
     return made("large.txt", source, lambda: repeat_lightgbm(source.read_text()))
 

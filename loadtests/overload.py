@@ -137,8 +137,8 @@ def section(overloads):
         "## Overload",
         "",
         f"Open loop on {CONNECTIONS} connections at 50 %, 200 % and 50 % of what "
-        f"{CAPACITY_CONNECTIONS} connections reach in a closed loop. Goodput is what was answered at "
-        "200 %, over that. Recovered: from the end of the overload until P99 of "
+        f"{CAPACITY_CONNECTIONS} connections reach in a closed loop. Goodput is what was answered "
+        "at 200 %, over that. Recovered: from the end of the overload until P99 of "
         f"{INTERVAL_MS} ms is at most {RECOVERED} times that of the first phase. µs.",
         "",
         "| model | capacity | goodput | P99 before | P99 of accepted at 200 % | refused, P99 "

@@ -1,4 +1,4 @@
-"""What is measured: scenarios of closed loops first, then open loops whose rates follow from them."""
+"""What is measured: closed loops first, then open loops, whose rates follow from those."""
 
 import dataclasses
 

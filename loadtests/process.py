@@ -137,7 +137,7 @@ def memory_mb(pids):
 
 
 def stay_off_the_servers_core():
-    """The driver and what it starts from now on run on the generator's core, where not told else."""
+    """The driver, and what it starts without a core of its own, go to the generator's core."""
     if (os.cpu_count() or 1) > LOAD_CORE:
         os.sched_setaffinity(0, {LOAD_CORE})
 

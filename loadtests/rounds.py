@@ -111,14 +111,14 @@ class Bench:
         standing.processes[rows] = running
         # All rows go to the one process, unless there is one for each.
         for count in [rows] if server.kind == servers.LIMIT else plan.ROWS:
-            for protocol, form in server.forms.items():
-                standing.targets[protocol, count] = self.target(server, place, protocol, form, count)
+            for protocol in server.forms:
+                standing.targets[protocol, count] = self.target(server, place, protocol, count)
         protocol = next(iter(server.forms))
         target = standing.targets[protocol, rows]
         standing.start_ms = running.until(lambda: answers(target, server.forms[protocol]))
 
-    def target(self, server, place, protocol, form, count):
-        file = bodies.file(form, place.model, self.rows[:count])
+    def target(self, server, place, protocol, count):
+        file = bodies.file(server.forms[protocol], place.model, self.rows[:count])
         if protocol == servers.REST:
             path = server.path.format(model=place.model)
             return windows.Target(protocol, f"127.0.0.1:{place.http}", path, file)
@@ -163,7 +163,7 @@ class Bench:
 
 
 def median(values):
-    """Of those that are there: where nothing was answered there is no latency, and 0 stands for it."""
+    """Of those that are there; 0 where nothing was answered, so that there is no latency."""
     return statistics.median([value for value in values if value is not None] or [0])
 
 

@@ -7,7 +7,7 @@ The environments are made by run.sh. Options: --quick, --rounds N, --seconds S (
 import argparse
 import sys
 
-import places  # noqa: F401  Makes the engines' modules importable.
+import places  # noqa: F401, I001  Makes the engines' modules importable: before them.
 import cargo
 import machine
 import plan

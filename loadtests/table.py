@@ -124,9 +124,7 @@ def closed_loop(standings, protocol, rows):
         return None
 
     connections = [
-        count
-        for count in plan.CONNECTIONS
-        if any(figures(one, count) for one in standings)
+        count for count in plan.CONNECTIONS if any(figures(one, count) for one in standings)
     ]
     if not connections:
         return []

@@ -9,8 +9,9 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-import places  # noqa: F401  Makes the engines' modules importable.
 import numpy as np
+
+import places  # noqa: F401, I001  Makes the engines' modules importable: before them.
 
 import bodies
 import cargo
@@ -48,7 +49,7 @@ class Case:
     # Further models, by slot.
     models: dict = dataclasses.field(default_factory=dict)
     environment: dict = dataclasses.field(default_factory=dict)
-    # Where the difference is a setting: both servers are disturbed, and this is the disturbed one's.
+    # Where the difference is a setting: both servers are disturbed, and one of them has this.
     setting: dict = dataclasses.field(default_factory=dict)
 
 
@@ -235,8 +236,8 @@ def page(entries, overloads, here, command, length):
     lines = table.heading("Tails", command, here, length)
     lines += [
         f"REST, 1 row, {train.TITLES[SLOT]}, {CONNECTIONS} connections; the server has core 0, the "
-        f"generator and what disturbs have core 1. Open loops at {SHARE:.0%} of what the closed loop "
-        "reached undisturbed. Medians over windows, µs, undisturbed → disturbed (factor).",
+        f"generator and what disturbs have core 1. Open loops at {SHARE:.0%} of what the closed "
+        "loop reached undisturbed. Medians over windows, µs, undisturbed → disturbed (factor).",
         "",
         "| disturbance | per second | loop | requests/s | P50 | P99 | P99.9 | failed |",
         "|---|--:|---|--:|--:|--:|--:|--:|",

@@ -52,7 +52,10 @@ def generator(load, target, *more):
 def measure(load, target, running, connections, window, rate=None):
     """Runs one window; the generator's figures with `cpu_us_per_request` and `rss_mb`."""
     more = ["--connections", connections, "--warmup", window.warmup, "--seed", window.seed]
-    more += ["--seconds", window.seconds] if rate is None else ["--rate", f"{rate:.3f}:{window.seconds}"]
+    if rate is None:
+        more += ["--seconds", window.seconds]
+    else:
+        more += ["--rate", f"{rate:.3f}:{window.seconds}"]
     tree = running.tree()
     with subprocess.Popen(
         generator(load, target, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

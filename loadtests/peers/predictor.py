@@ -14,7 +14,7 @@ def load(path=None):
 
         booster = xgboost.Booster(model_file=path)
         booster.set_param({"nthread": 1})
-        # Without the copy into a DMatrix that `predict` wants: the library's fastest way from Python.
+        # Without the DMatrix that `predict` wants: the library's fastest way from Python.
         return booster.inplace_predict
 
     import lightgbm
