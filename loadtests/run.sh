@@ -19,7 +19,7 @@ environment() { # name
 environment driver
 case $entry in
 servers)
-    peers=(fastapi mlserver kserve bentoml litserve mlflow)
+    peers=(fastapi mlserver kserve bentoml litserve mlflow ray)
     [ -z "${QUICK:-}" ] || peers=(fastapi mlserver)
     for peer in "${peers[@]}"; do
         # A peer that cannot be installed is left out, and the table says so; the rest goes on.

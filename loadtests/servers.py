@@ -181,6 +181,12 @@ def litserve(place):
     return Command(python("litserve", service, place.http), given("litserve", place))
 
 
+def ray(place):
+    service = PEERS / "ray" / "service.py"
+    more = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    return Command(python("ray", service, place.http), given("ray", place, **more))
+
+
 def mlflow(place):
     """The application that `mlflow models serve` starts, without the processes around it."""
     folder = place.folder / "model"
@@ -214,6 +220,11 @@ def peers():
         Server(
             *("LitServe", PEER, OWN_JSON, litserve, "one API server and one worker"),
             package="litserve",
+            path="/predict",
+        ),
+        Server(
+            *("Ray", PEER, OWN_JSON, ray, "Ray Serve: one proxy, one replica"),
+            package="ray",
             path="/predict",
         ),
         Server(
