@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ModelInfer by ghz, closed or open loop. With `hedgerow serve models` running:
 #   loadtests/ghz/ghz.sh closed|open [MODEL [FEATURES [ROWS [typed|raw]]]] [-- OPTIONS OF GHZ]
-# e.g. loadtests/ghz/ghz.sh closed fraud-xgb 30 64 raw -- --concurrency 32 --duration 5s
+# e.g. loadtests/ghz/ghz.sh closed fraud-xgb 28 64 raw -- --concurrency 32 --duration 5s
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 given=()
@@ -10,7 +10,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -eq 0 ] || shift
-loop=${given[0]:-closed} model=${given[1]:-fraud-xgb} features=${given[2]:-30}
+loop=${given[0]:-closed} model=${given[1]:-fraud-xgb} features=${given[2]:-28}
 rows=${given[3]:-1} form=${given[4]:-typed}
 count=$((rows * features))
 tensor="\"name\": \"input\", \"datatype\": \"FP32\", \"shape\": [$rows, $features]"

@@ -1,6 +1,6 @@
 // ModelInfer over gRPC. With `hedgerow serve models` running:
 //
-//   k6 run -e MODEL=fraud-xgb -e FEATURES=30 -e ROWS=64 -e RAW=1 loadtests/k6/grpc.js
+//   k6 run -e MODEL=fraud-xgb -e FEATURES=28 -e ROWS=64 -e RAW=1 loadtests/k6/grpc.js
 //
 // RAW=1 sends the numbers as bytes. Also: ADDRESS (default 127.0.0.1:8081), CONNECTIONS, RATE,
 // DURATION; see rows.js.

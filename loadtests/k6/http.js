@@ -1,6 +1,6 @@
 // The Open Inference Protocol over REST. With `hedgerow serve models` running:
 //
-//   k6 run -e MODEL=fraud-xgb -e FEATURES=30 -e ROWS=1 loadtests/k6/http.js
+//   k6 run -e MODEL=fraud-xgb -e FEATURES=28 -e ROWS=1 loadtests/k6/http.js
 //
 // Also: ADDRESS (default http://127.0.0.1:8080), CONNECTIONS, RATE, DURATION; see rows.js.
 

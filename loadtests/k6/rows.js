@@ -1,7 +1,7 @@
 // Rows that look like the sample model's, and the options that all scripts here have.
 
 export const model = __ENV.MODEL || 'fraud-xgb';
-export const features = Number(__ENV.FEATURES || 30);
+export const features = Number(__ENV.FEATURES || 28);
 export const rows = Number(__ENV.ROWS || 1);
 
 // Always the same numbers: a body is made once and sent again and again.
