@@ -41,6 +41,15 @@ pub fn read(message: Bytes) -> Result<Asked, Error> {
     asked(message)
 }
 
+/// The tensors of a message. What an inference request costs before any model is looked at; for load
+/// tests, which compare with servers that do only this.
+///
+/// # Errors
+/// Names what is wrong and what was expected.
+pub fn decode_infer(message: pb::ModelInferRequest) -> Result<Tensors<'static>, Error> {
+    asked(message).map(|asked| asked.tensors)
+}
+
 /// What a message asks for.
 ///
 /// # Errors

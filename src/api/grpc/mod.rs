@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use super::body::{self, Body, Charge};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
+pub use infer::decode_infer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 
 /// What the proto compiles to: messages, server and client.

@@ -110,6 +110,19 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
     Ok(encode(&answer, id, &binary))
 }
 
+/// The tensors of a body, of which the first `json_length` bytes are JSON and the rest values; all of
+/// it is JSON without it. What an inference request costs before any model is looked at; for load
+/// tests, which compare with servers that do only this.
+///
+/// # Errors
+/// Names what is wrong and what was expected.
+pub fn decode_infer(body: &[u8], json_length: Option<usize>) -> Result<Tensors<'_>, Error> {
+    if json_length.is_some_and(|length| length > body.len()) {
+        return Err(Error::invalid("body: shorter than its JSON"));
+    }
+    asked(body, json_length).map(|asked| asked.tensors)
+}
+
 /// What the JSON and the bytes of a body ask for.
 fn asked(body: &[u8], json_length: Option<usize>) -> Result<Asked<'_>, Error> {
     let (json, binary) = body.split_at(json_length.unwrap_or(body.len()));

@@ -25,6 +25,7 @@ use super::body::{self, Body, Charge};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
+pub use infer::decode_infer;
 
 /// What handlers of one listener share.
 #[derive(Clone, Debug)]
