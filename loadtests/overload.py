@@ -32,12 +32,13 @@ class Case:
 
 
 def cases():
-    limited = {"HEDGEROW__ADMISSION__IN_FLIGHT_MAX": "64"}
-    light, heavy = "100 trees of depth 6, inline", "5,000 trees of depth 8"
+    queued = {"HEDGEROW__BATCH__INLINE_US_MAX": "0"}
+    limited = {**queued, "HEDGEROW__ADMISSION__IN_FLIGHT_MAX": "64"}
+    light, heavy = "100 trees of depth 6", "5,000 trees of depth 8"
     return [
-        Case("overload-light", light, "light", {}),
-        Case("overload-heavy", heavy, "heavy", {}),
-        Case("overload-heavy-limited", f"{heavy}, in_flight_max = 64", "heavy", limited),
+        Case("overload-light", f"{light}, inline", "light", {}),
+        Case("overload-heavy", f"{heavy}, compute threads", "heavy", queued),
+        Case("overload-limited", f"{heavy}, compute threads, 64 in flight", "heavy", limited),
     ]
 
 

@@ -88,7 +88,8 @@ def hedgerow(binary):
                 *("--http", f"127.0.0.1:{place.http}", "--grpc", f"127.0.0.1:{place.grpc}"),
                 *("--admin", "127.0.0.1:0"),
             ],
-            {"HEDGEROW__TELEMETRY__LOG_LEVEL": "warn"},
+            # The folder is complete: no copy is to be waited for.
+            {"HEDGEROW__TELEMETRY__LOG_LEVEL": "warn", "HEDGEROW__MODELS__SETTLE_MS": "0"},
         )
 
     return Server("hedgerow", PRODUCT, OPEN_INFERENCE, start, "defaults, one core", quick=True)
