@@ -61,15 +61,18 @@ def measure(load, target, running, connections, window, rate=None):
         generator(load, target, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         time.sleep(window.warmup)
-        before = process.cpu_seconds(tree)
+        before, start = process.cpu_seconds(tree), time.monotonic()
+        time.sleep(window.seconds)
+        taken = process.cpu_seconds(tree) - before
+        elapsed = time.monotonic() - start
         try:
-            out, err = child.communicate(timeout=window.seconds + GENERATOR_SECONDS_MORE)
+            out, err = child.communicate(timeout=GENERATOR_SECONDS_MORE)
         except subprocess.TimeoutExpired:
             child.kill()
             raise GeneratorFailed("the generator did not end") from None
-    taken = process.cpu_seconds(tree) - before
     figures = read(child.returncode, out, err)
-    figures["cpu_us_per_request"] = taken * 1e6 / max(figures["requests"], 1)
+    answered = figures["rps"] * elapsed
+    figures["cpu_us_per_request"] = taken * 1e6 / answered if answered else None
     figures["rss_mb"] = process.memory_mb(tree)
     return figures
 
