@@ -25,7 +25,7 @@ def options():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
-    parser.add_argument("--warmup", type=float, default=0.4)
+    parser.add_argument("--warmup", type=float, default=0.3)
     parser.add_argument("--models", default="")
     parser.add_argument("--servers", default="")
     parser.add_argument("--closed", action="store_true")
@@ -33,7 +33,7 @@ def options():
     asked = [chosen.models, chosen.servers, chosen.closed, chosen.rounds, chosen.seconds]
     chosen.part = chosen.quick or any(asked)
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
-    chosen.seconds = chosen.seconds or (1.0 if chosen.quick else 1.5)
+    chosen.seconds = chosen.seconds or (1.0 if chosen.quick else 1.2)
     default = [plan.MAIN] if chosen.quick else plan.MODELS
     chosen.models = chosen.models.split(",") if chosen.models else default
     return chosen
