@@ -2,8 +2,10 @@
 //! `constant` ones read a request and answer what they always answer; the `parse` ones also decode
 //! its tensors, as Hedgerow does, and drop them.
 
-mod http;
 mod grpc;
+mod http;
+#[path = "../pin.rs"]
+mod pin;
 
 use std::error::Error;
 use std::io::Write;
@@ -96,7 +98,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     // Before there are threads: they inherit it.
     if let Some(core) = options.core {
-        pin(core)?;
+        pin::pin(core)?;
     }
     match options.runtime {
         Runtime::CurrentThread => {
@@ -141,16 +143,6 @@ fn stop(seconds: u64) -> Result<impl Future<Output = ()>> {
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
         }
     })
-}
-
-fn pin(core: usize) -> Result<()> {
-    let mut cores = rustix::thread::CpuSet::new();
-    if core >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(format!("there is no core {core}").into());
-    }
-    cores.set(core);
-    rustix::thread::sched_setaffinity(None, &cores)?;
-    Ok(())
 }
 
 /// The values of an answer of so many rows.

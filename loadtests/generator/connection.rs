@@ -192,7 +192,11 @@ impl Connection {
         }
         if waits != self.watches_room {
             self.watches_room = waits;
-            let flags = if waits { EventFlags::OUT } else { EventFlags::empty() };
+            let flags = if waits {
+                EventFlags::OUT
+            } else {
+                EventFlags::empty()
+            };
             let key = EventData::new_u64(self.key());
             epoll::modify(epoll, socket, key, READABLE | flags).map_err(|_| Failure::Broken)?;
         }

@@ -112,7 +112,8 @@ pub fn settings(payload: &[u8]) -> Option<impl Iterator<Item = (u16, u32)>> {
 /// A payload without its padding and priority; `None` when there is less than those take.
 pub fn content(head: Head, payload: &[u8]) -> Option<&[u8]> {
     let mut content = payload;
-    if head.has(flag::PADDED) {
+    // Continuations have no such flag.
+    if head.kind != kind::CONTINUATION && head.has(flag::PADDED) {
         let (padding, rest) = content.split_first()?;
         content = &rest[..rest.len().checked_sub(usize::from(*padding))?];
     }

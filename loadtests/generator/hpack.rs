@@ -1,7 +1,11 @@
 //! Header blocks of HTTP/2 (HPACK, RFC 7541). Requests: written here, by three rules, as their
-//! headers never change. Answers: read by a crate, for they may be Huffman coded. Pure.
+//! headers never change. Answers: only their statuses are read; the code of their texts (Huffman's)
+//! by a crate. Pure.
 
-use httlib_hpack::Decoder;
+use std::borrow::Cow;
+use std::ops::Range;
+
+use httlib_huffman::DecoderSpeed;
 
 /// The header block of a request, as it is written at different times of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,9 @@ const NAMES: [(&str, usize); 4] = [
     ("content-type", 31),
     ("user-agent", 58),
 ];
+/// The entries of the static table that are a status, and which.
+const STATUSES: Range<usize> = 8..15;
+const STATUS_VALUES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 /// `:method: POST` and `:scheme: http`, whole entries of the static table.
 const POST_HTTP: [u8; 2] = [0x83, 0x86];
 
@@ -91,20 +98,78 @@ impl Meanings {
     }
 }
 
-fn read(block: &[u8]) -> Option<Meaning> {
-    let mut headers = Vec::new();
-    let mut decoder = Decoder::with_dynamic_size(0);
-    decoder.decode(&mut block.to_vec(), &mut headers).ok()?;
+/// Reads the statuses of a block that refers to no table but the static one; `None` when it is cut
+/// short or refers to another.
+fn read(mut block: &[u8]) -> Option<Meaning> {
     let mut meaning = Meaning::default();
-    for (name, value, _flags) in headers {
+    while let Some(first) = block.first().copied() {
+        if first & 0xe0 == 0x20 {
+            // An update of the table's size, which stays 0.
+            take_integer(&mut block, 5)?;
+            continue;
+        }
+        let is_whole = first & 0x80 != 0;
+        let prefix = match (is_whole, first & 0x40 != 0) {
+            (true, _) => 7,
+            (false, true) => 6,
+            (false, false) => 4,
+        };
+        let index = take_integer(&mut block, prefix)?;
+        if index >= DYNAMIC || (is_whole && index == 0) {
+            return None;
+        }
+        let is_status = STATUSES.contains(&index);
+        if is_whole {
+            if is_status {
+                meaning.http_status = Some(STATUS_VALUES[index - STATUSES.start]);
+            }
+            continue;
+        }
+        let is_grpc_status = index == 0 && *take_text(&mut block)? == b"grpc-status"[..];
+        let value = take_text(&mut block)?;
         let number = || std::str::from_utf8(&value).ok()?.parse().ok();
-        match &name[..] {
-            b":status" => meaning.http_status = Some(number()?),
-            b"grpc-status" => meaning.grpc_status = Some(number()?),
-            _ => {}
+        if is_status {
+            meaning.http_status = Some(number()?);
+        } else if is_grpc_status {
+            meaning.grpc_status = Some(number()?);
         }
     }
     Some(meaning)
+}
+
+/// Takes an integer of which the first `prefix` bits share a byte with something else.
+fn take_integer(bytes: &mut &[u8], prefix: u8) -> Option<usize> {
+    let (first, mut rest) = bytes.split_first()?;
+    let most = (1 << prefix) - 1;
+    let mut value = usize::from(*first) & most;
+    if value == most {
+        for shift in [0, 7, 14, 21] {
+            let (byte, after) = rest.split_first()?;
+            rest = after;
+            value += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                *bytes = rest;
+                return Some(value);
+            }
+        }
+        // Larger than any block.
+        return None;
+    }
+    *bytes = rest;
+    Some(value)
+}
+
+fn take_text<'a>(bytes: &mut &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let is_coded = bytes.first()? & 0x80 != 0;
+    let length = take_integer(bytes, 7)?;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    if !is_coded {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut plain = Vec::new();
+    httlib_huffman::decode(text, &mut plain, DecoderSpeed::FourBits).ok()?;
+    Some(Cow::Owned(plain))
 }
 
 /// Appends a header whose value, and whose name if it is not a usual one, is spelled out.

@@ -287,40 +287,26 @@ impl Client {
         request: &mut Request,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
-        let content = frames::content(head, payload).ok_or(Failure::Protocol)?;
-        let whole = head.has(flag::END_HEADERS);
-        if head.kind == kind::HEADERS {
-            let ends = head.has(flag::END_STREAM);
-            if whole {
-                return self.take_headers(head, content, ends, request, out);
-            }
-            self.block = Some((content.to_vec(), ends));
-            return Ok(());
-        }
-        let (mut block, ends) = self.block.take().ok_or(Failure::Protocol)?;
-        block.extend_from_slice(payload);
-        if block.len() > BLOCK_MAX {
+        let part = frames::content(head, payload).ok_or(Failure::Protocol)?;
+        let (before, ends) = match head.kind {
+            kind::HEADERS => (Vec::new(), head.has(flag::END_STREAM)),
+            _ => self.block.take().ok_or(Failure::Protocol)?,
+        };
+        if before.len() + part.len() > BLOCK_MAX {
             return Err(Failure::Protocol);
         }
-        if whole {
-            return self.take_headers(head, &block, ends, request, out);
+        if !head.has(flag::END_HEADERS) {
+            self.block = Some(([&before, part].concat(), ends));
+            return Ok(());
         }
-        self.block = Some((block, ends));
-        Ok(())
-    }
-
-    fn take_headers(
-        &mut self,
-        head: Head,
-        block: &[u8],
-        ends: bool,
-        request: &mut Request,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Failure> {
         if !self.is_current(head) {
             return Ok(());
         }
-        let meaning = request.meanings.of(block).ok_or(Failure::Protocol)?;
+        let meaning = match before.is_empty() {
+            true => request.meanings.of(part),
+            false => request.meanings.of(&[&before, part].concat()),
+        };
+        let meaning = meaning.ok_or(Failure::Protocol)?;
         self.meaning = Meaning {
             http_status: meaning.http_status.or(self.meaning.http_status),
             grpc_status: meaning.grpc_status.or(self.meaning.grpc_status),

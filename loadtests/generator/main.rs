@@ -2,11 +2,15 @@
 //! object on stdout. README.md beside this file says what is measured and how.
 
 mod connection;
+mod exchange;
 mod frames;
 mod hpack;
 mod http1;
 mod http2;
 mod options;
+#[path = "../pin.rs"]
+mod pin;
+mod plan;
 mod report;
 mod run;
 mod schedule;

@@ -1,5 +1,5 @@
 //! A run: one thread, one event loop, all connections. It owns what is due when, and counts what
-//! became of it.
+//! became of it; `exchange` has what happens on the connections.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -7,52 +7,53 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::connection::{Connection, InFlight, Request};
-use super::http1::{self, Answer};
+use super::connection::{Connection, Request};
 use super::http2;
 use super::options::{Options, Protocol};
+use super::pin::pin;
+use super::plan::{phases, request};
 use super::schedule::{Arrival, Arrivals, Phase};
 use super::socket::Target;
-use super::tally::{Failure, Interval, Intervals, Outcome, Tally, Verdict};
+use super::tally::{Interval, Intervals, Tally};
 
 /// A run. Times are in ns since `origin`.
 pub struct Run {
-    protocol: Protocol,
-    epoll: OwnedFd,
-    target: Target,
-    request: Request,
-    origin: Instant,
-    connections: Vec<Connection>,
+    pub protocol: Protocol,
+    pub epoll: OwnedFd,
+    pub target: Target,
+    pub request: Request,
+    pub origin: Instant,
+    pub connections: Vec<Connection>,
     /// Connections without a request, longest idle first: all are used alike. One that is closed
     /// stays in, and is passed over.
-    idle: VecDeque<usize>,
+    pub idle: VecDeque<usize>,
     /// Connections to be opened again, and when.
-    retries: VecDeque<(u64, usize)>,
-    retry_ns: u64,
-    mode: Mode,
+    pub retries: VecDeque<(u64, usize)>,
+    pub retry_ns: u64,
+    pub mode: Mode,
     /// Whether requests are sent, and what fails counts.
-    is_running: bool,
-    spins: bool,
+    pub is_running: bool,
+    pub spins: bool,
     /// The first is the warm-up, which does not count.
-    phases: Vec<Phase>,
+    pub phases: Vec<Phase>,
     /// The index of the phase that it is time for; behind the last when all are over.
-    current: usize,
-    tallies: Vec<Tally>,
-    intervals: Option<Intervals>,
-    in_flight: usize,
-    last_answer_ns: u64,
+    pub current: usize,
+    pub tallies: Vec<Tally>,
+    pub intervals: Option<Intervals>,
+    pub in_flight: usize,
+    pub last_answer_ns: u64,
     /// Processor time and time at the end of the warm-up.
-    counted_since: Option<(Duration, Instant)>,
-    kept: Kept,
-    buffer: Vec<u8>,
-    events: Vec<Event>,
+    pub counted_since: Option<(Duration, Instant)>,
+    pub kept: Kept,
+    pub buffer: Vec<u8>,
+    pub events: Vec<Event>,
 }
 
 /// When requests are sent.
-enum Mode {
+pub enum Mode {
     /// As soon as the last is answered, up to a number that counts.
     Closed { requests: Option<u64> },
     /// When they arrive; those that find no free connection wait.
@@ -63,7 +64,7 @@ enum Mode {
 }
 
 /// The first answer's body.
-enum Kept {
+pub enum Kept {
     Not,
     /// The next request's is kept.
     Next,
@@ -97,8 +98,6 @@ const SET_UP: Duration = Duration::from_secs(2);
 /// try a thousand times per second at the most.
 const RETRY_NS: u64 = 10_000_000;
 const RETRY_NS_PER_CONNECTION: u64 = 1_000_000;
-/// Arrivals that wait for a connection.
-const WAITING_MAX: usize = 1_000_000;
 /// How long before an arrival the thread stops to sleep: the kernel may wake it that late.
 const AWAKE_NS: u64 = 100_000;
 /// How long answers are waited for after the last phase of the open loop.
@@ -179,7 +178,7 @@ impl Run {
                 return Ok(());
             }
             if now > end_ns {
-                return Err(format!("cannot connect to {:?}", self.target).into());
+                return Err(format!("cannot connect to {}", self.target).into());
             }
             let connecting = self.connections.iter().filter(|it| it.is_connecting());
             let most = started + CONNECTING_MAX.saturating_sub(connecting.count());
@@ -262,12 +261,13 @@ impl Run {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// The time.
+    pub fn now(&self) -> u64 {
         self.origin.elapsed().as_nanos() as u64
     }
 
     /// Goes on to the phase that it is time for.
-    fn advance(&mut self, now: u64) {
+    pub fn advance(&mut self, now: u64) {
         let over = |phase: &Phase| now >= phase.end_ns;
         while self.phases.get(self.current).is_some_and(over) {
             self.current += 1;
@@ -342,312 +342,6 @@ impl Run {
         }
         self.events = events;
         Ok(())
-    }
-
-    fn see_to(&mut self, index: usize, flags: EventFlags) {
-        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-        if self.connections[index].is_connecting() {
-            let connected = self.connections[index].connected(&self.epoll, &self.request);
-            match connected {
-                Ok(()) => self.go_on(index, self.now()),
-                Err(_) => return self.lose(index, Failure::Connect),
-            }
-        } else if flags.contains(EventFlags::OUT)
-            && let Err(failure) = self.connections[index].flush(&self.epoll)
-        {
-            return self.lose(index, failure);
-        }
-        let key = self.connections[index].key();
-        // A socket that gives less than it was asked for has no more, but perhaps its end.
-        while let Some(length) = self.read(index, flags.intersects(ends)) {
-            let is_full = length == self.buffer.len();
-            if self.connections[index].key() != key || !(is_full || flags.intersects(ends)) {
-                return;
-            }
-        }
-    }
-
-    /// Reads once, and says how much if there may be more.
-    fn read(&mut self, index: usize, is_ending: bool) -> Option<usize> {
-        let connection = &mut self.connections[index];
-        let length = match connection.read(&mut self.buffer) {
-            Ok(Some(0)) => {
-                self.reach_end(index);
-                return None;
-            }
-            Ok(Some(length)) => length,
-            Ok(None) => return None,
-            Err(failure) => {
-                self.lose(index, failure);
-                return None;
-            }
-        };
-        if let Some(tally) = self.tallies.get_mut(self.current) {
-            tally.bytes_read += length as u64;
-        }
-        let is_kept = connection.in_flight.is_some_and(|it| it.is_kept);
-        let mut body = match (is_kept, &mut self.kept) {
-            (true, Kept::Coming(body)) => Some(std::mem::take(body)),
-            _ => None,
-        };
-        let bytes = &self.buffer[..length];
-        let received = connection.receive(bytes, &mut self.request, &mut body);
-        if let Some(body) = body {
-            self.kept = Kept::Coming(body);
-        }
-        match received {
-            Ok(Some(answer)) => {
-                let reusable = answer.reusable && !is_ending;
-                self.take_answer(index, Answer { reusable, ..answer });
-            }
-            Ok(None) => {}
-            Err(failure) => {
-                self.lose(index, failure);
-                return None;
-            }
-        }
-        // What the answer called for, if the next request did not take it along.
-        if let Err(failure) = self.connections[index].flush_open(&self.epoll) {
-            self.lose(index, failure);
-            return None;
-        }
-        Some(length)
-    }
-
-    fn take_answer(&mut self, index: usize, answer: Answer) {
-        let now = self.now();
-        self.advance(now);
-        self.last_answer_ns = now;
-        let connection = &mut self.connections[index];
-        connection.has_served = true;
-        if let Some(in_flight) = connection.in_flight.take() {
-            self.count(in_flight, answer.outcome, now);
-        }
-        match answer.reusable {
-            true => self.go_on(index, now),
-            false => self.connect(index),
-        }
-    }
-
-    /// The server closed a connection.
-    fn reach_end(&mut self, index: usize) {
-        let connection = &mut self.connections[index];
-        if let Some(answer) = connection.ended() {
-            return self.take_answer(index, answer);
-        }
-        match connection.in_flight.is_none() && connection.has_served {
-            true => self.connect(index),
-            false => self.lose(index, Failure::Closed),
-        }
-    }
-
-    /// A connection is of no more use; it is opened again after a while.
-    fn lose(&mut self, index: usize, failure: Failure) {
-        let now = self.now();
-        match self.connections[index].in_flight.take() {
-            Some(in_flight) => self.count(in_flight, Outcome::Failed(failure), now),
-            None if failure == Failure::Connect && self.is_running => {
-                self.tally(Outcome::Failed(failure), self.current, now, now);
-            }
-            None => {}
-        }
-        self.connections[index].close();
-        self.retries.push_back((now + self.retry_ns, index));
-    }
-
-    fn connect(&mut self, index: usize) {
-        if let Err(failure) = self.connections[index].connect(&self.epoll, &self.target) {
-            self.lose(index, failure);
-        }
-    }
-
-    /// Opens the connections whose time has come.
-    fn retry(&mut self, now: u64) {
-        while let Some((at_ns, index)) = self.retries.front().copied()
-            && at_ns <= now
-        {
-            self.retries.pop_front();
-            self.connect(index);
-        }
-    }
-
-    /// Counts the end of a request.
-    fn count(&mut self, in_flight: InFlight, outcome: Outcome, now: u64) {
-        self.in_flight -= 1;
-        if in_flight.is_kept
-            && let Kept::Coming(body) = std::mem::replace(&mut self.kept, Kept::Next)
-            && let Outcome::Status(_) = outcome
-        {
-            self.kept = Kept::Whole(body);
-        }
-        self.tally(outcome, in_flight.phase, in_flight.since_ns, now);
-    }
-
-    fn tally(&mut self, outcome: Outcome, phase: usize, since_ns: u64, now: u64) {
-        let verdict = verdict(self.protocol, outcome);
-        let latency_ns = now.saturating_sub(since_ns);
-        if let Some(tally) = self.tallies.get_mut(phase) {
-            tally.count(outcome, verdict, latency_ns);
-        }
-        if verdict == Verdict::Ok
-            && let Some(tally) = self.tallies.get_mut(self.current)
-        {
-            tally.ok_meanwhile += 1;
-        }
-        if phase > 0
-            && let Some(intervals) = &mut self.intervals
-        {
-            intervals.count(now, verdict, latency_ns);
-        }
-    }
-
-    /// Gives a free connection its next request, if there is one.
-    fn go_on(&mut self, index: usize, now: u64) {
-        let next = match &mut self.mode {
-            _ if !self.is_running => None,
-            Mode::Open { waiting, .. } => waiting.pop_front(),
-            Mode::Closed { requests } => {
-                let is_enough = |most| self.current == 1 && self.tallies[1].sent >= most;
-                let is_done = self.current >= self.phases.len() || requests.is_some_and(is_enough);
-                (!is_done).then_some(Arrival {
-                    at_ns: now,
-                    phase: self.current,
-                })
-            }
-        };
-        match next {
-            Some(next) => self.send(index, next),
-            None => self.idle.push_back(index),
-        }
-    }
-
-    fn send(&mut self, index: usize, next: Arrival) {
-        let is_kept = matches!(self.kept, Kept::Next);
-        if is_kept {
-            self.kept = Kept::Coming(Vec::new());
-        }
-        self.in_flight += 1;
-        self.tallies[next.phase].sent += 1;
-        let in_flight = InFlight {
-            since_ns: next.at_ns,
-            phase: next.phase,
-            is_kept,
-        };
-        let sent = self.connections[index].send(&self.epoll, &mut self.request, in_flight);
-        if let Err(failure) = sent {
-            self.lose(index, failure);
-        }
-    }
-
-    fn take_idle(&mut self) -> Option<usize> {
-        while let Some(index) = self.idle.pop_front() {
-            if self.connections[index].is_free() {
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    /// Sends what has arrived in the open loop, or lets it wait.
-    fn take_arrivals(&mut self) {
-        if !self.is_running {
-            return;
-        }
-        while let Mode::Open { arrivals, .. } = &mut self.mode
-            && let Some(arrival) = arrivals.next()
-            && let late_ns = self.origin.elapsed().as_nanos() as i64 - arrival.at_ns as i64
-            && late_ns >= 0
-        {
-            arrivals.advance();
-            let tally = &mut self.tallies[arrival.phase];
-            tally.late.saturating_record(late_ns as u64);
-            if let Some(index) = self.take_idle() {
-                self.send(index, arrival);
-            } else if let Mode::Open { waiting, .. } = &mut self.mode {
-                match waiting.len() < WAITING_MAX {
-                    true => waiting.push_back(arrival),
-                    false => self.tallies[arrival.phase].dropped += 1,
-                }
-            }
-        }
-    }
-}
-
-fn pin(core: usize) -> Result<()> {
-    let mut cores = rustix::thread::CpuSet::new();
-    if core >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(format!("there is no core {core}").into());
-    }
-    cores.set(core);
-    rustix::thread::sched_setaffinity(None, &cores)
-        .map_err(|error| format!("cannot run on core {core}: {error}").into())
-}
-
-/// What every request is.
-fn request(options: &Options) -> Result<Request> {
-    let read = |path: &std::path::PathBuf| {
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-    };
-    let body = options.body.as_ref().map(read).transpose()?;
-    let path = options.path.as_deref().unwrap_or("/");
-    let host = options.address.as_deref().unwrap_or("localhost");
-    let headers: Vec<(&str, &str)> = options
-        .headers
-        .iter()
-        .map(|header| (&header.name[..], &header.value[..]))
-        .collect();
-    Ok(match options.protocol {
-        Protocol::Http => Request::Http(http1::request(path, host, &headers, body.as_deref())),
-        Protocol::Grpc => {
-            let body = body.unwrap_or_default();
-            let request = http2::Request::new(path, host, &headers, &body);
-            Request::Grpc(Box::new(request))
-        }
-    })
-}
-
-/// The warm-up, then what counts.
-fn phases(options: &Options) -> Vec<Phase> {
-    let ns = |seconds: f64| (seconds * 1e9) as u64;
-    let warm_ns = ns(options.warmup);
-    let rate = |index: usize| options.rate.get(index).map(|rate| rate.requests_per_s);
-    let mut phases = vec![Phase {
-        rate: rate(0),
-        start_ns: 0,
-        end_ns: warm_ns,
-    }];
-    if options.rate.is_empty() {
-        let length_ns = match options.requests {
-            Some(_) => u64::MAX - warm_ns,
-            None => ns(options.seconds),
-        };
-        phases.push(Phase {
-            rate: None,
-            start_ns: warm_ns,
-            end_ns: warm_ns + length_ns,
-        });
-    }
-    let mut start_ns = warm_ns;
-    for rate in &options.rate {
-        let end_ns = start_ns + ns(rate.seconds);
-        phases.push(Phase {
-            rate: Some(rate.requests_per_s),
-            start_ns,
-            end_ns,
-        });
-        start_ns = end_ns;
-    }
-    phases
-}
-
-fn verdict(protocol: Protocol, outcome: Outcome) -> Verdict {
-    match (protocol, outcome) {
-        (Protocol::Http, Outcome::Status(200..300)) => Verdict::Ok,
-        (Protocol::Http, Outcome::Status(429 | 503)) => Verdict::Refused,
-        (Protocol::Grpc, Outcome::Status(0)) => Verdict::Ok,
-        // RESOURCE_EXHAUSTED and UNAVAILABLE.
-        (Protocol::Grpc, Outcome::Status(8 | 14)) => Verdict::Refused,
-        _ => Verdict::Error,
     }
 }
 

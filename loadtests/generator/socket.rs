@@ -1,5 +1,6 @@
 //! Sockets: where the server is, and connecting to it without waiting.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -13,6 +14,18 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 pub enum Target {
     Tcp(SocketAddr),
     Unix(SocketAddrUnix),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp(address) => address.fmt(formatter),
+            Target::Unix(address) => match address.path() {
+                Some(path) => path.to_string_lossy().fmt(formatter),
+                None => formatter.write_str("a socket without a path"),
+            },
+        }
+    }
 }
 
 impl Target {

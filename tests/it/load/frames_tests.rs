@@ -22,7 +22,10 @@ fn heads_come_back_as_they_were_written() {
 
 #[test]
 fn settings_come_back_as_they_were_written() {
-    let wanted = [(setting::ENABLE_PUSH, 0), (setting::MAX_FRAME_SIZE, 1 << 20)];
+    let wanted = [
+        (setting::ENABLE_PUSH, 0),
+        (setting::MAX_FRAME_SIZE, 1 << 20),
+    ];
     let mut bytes = Vec::new();
     write_settings(&mut bytes, &wanted);
     assert_eq!(bytes.len(), HEAD + 12);

@@ -61,8 +61,30 @@ fn statuses_are_read() {
     for _ in 0..2 {
         assert_eq!(meanings.of(block), Some(expected));
     }
-    assert_eq!(meanings.of(&[0x88]).unwrap().grpc_status, None);
-    assert_eq!(meanings.of(&[0xff]), None);
+    // The same in Huffman's code (RFC 7541, appendix B), as most servers write it.
+    let mut coded = vec![0x88, 0x40, 0x80];
+    httlib_huffman::encode(b"grpc-status", &mut coded).unwrap();
+    coded[2] |= (coded.len() - 3) as u8;
+    coded.extend([0x82, 0x0b, 0x5f]);
+    assert_eq!(coded.len(), 14);
+    assert_eq!(meanings.of(&coded), Some(expected));
+    // :status spelled out.
+    let expected_504 = Some(Meaning {
+        http_status: Some(504),
+        grpc_status: None,
+    });
+    assert_eq!(meanings.of(b"\x08\x03504"), expected_504);
+    // Cut short anywhere, or with a reference to a table that is not there.
+    for broken in [
+        &b"\x20\x88\x00\x0bgrpc"[..],
+        b"\x08\x03",
+        b"\x08",
+        b"\xff",
+        b"\xbe",
+        b"\x7e\x0114",
+    ] {
+        assert_eq!(meanings.of(broken), None, "{broken:x?}");
+    }
     // More blocks than are kept.
     for other in b'a'..=b'z' {
         let block = [&b"\x00\x04date\x01"[..], &[other]].concat();

@@ -24,7 +24,12 @@ fn read(bytes: &[u8]) -> Result<Option<(Answer, Vec<u8>)>, Failure> {
 #[test]
 fn answers_end_where_their_head_says() {
     for (bytes, status, reusable, body) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", 200, true, "ab"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
+            200,
+            true,
+            "ab",
+        ),
         ("HTTP/1.1 503 x\r\ncontent-length:0\r\n\r\n", 503, true, ""),
         ("HTTP/1.1 204 \r\ndate: now\r\n\r\n", 204, true, ""),
         (
@@ -33,7 +38,12 @@ fn answers_end_where_their_head_says() {
             false,
             "a",
         ),
-        ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na", 200, false, "a"),
+        (
+            "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na",
+            200,
+            false,
+            "a",
+        ),
         ("HTTP/1.1 200 OK\r\n\r\nall", 200, false, "all"),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",

@@ -55,7 +55,13 @@ impl Case {
 /// An answer on a stream: :status 200, a message, and trailers with a status.
 fn answer(stream: u32, status: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frames::write(&mut bytes, kind::HEADERS, flag::END_HEADERS, stream, &[0x88]);
+    frames::write(
+        &mut bytes,
+        kind::HEADERS,
+        flag::END_HEADERS,
+        stream,
+        &[0x88],
+    );
     frames::write(&mut bytes, kind::DATA, 0, stream, &[0, 0, 0, 0, 1, 42]);
     bytes.extend(trailers(stream, status));
     bytes
@@ -106,6 +112,25 @@ fn answers_may_come_byte_by_byte() {
 }
 
 #[test]
+fn header_blocks_may_come_in_pieces() {
+    let mut case = Case::new(b"");
+    case.send();
+    let whole = trailers(1, "5");
+    let block = &whole[HEAD..];
+    let mut bytes = Vec::new();
+    frames::write(&mut bytes, kind::HEADERS, flag::END_STREAM, 1, &block[..3]);
+    frames::write(&mut bytes, kind::CONTINUATION, 0, 1, &block[3..7]);
+    frames::write(
+        &mut bytes,
+        kind::CONTINUATION,
+        flag::END_HEADERS,
+        1,
+        &block[7..],
+    );
+    assert_eq!(case.receive(&bytes), ended(5));
+}
+
+#[test]
 fn a_large_message_waits_for_windows() {
     let mut case = Case::new(&vec![7; 100_000]);
     let mut data: Vec<u8> = Vec::new();
@@ -119,7 +144,13 @@ fn a_large_message_waits_for_windows() {
             data.extend(part);
         }
         let mut update = Vec::new();
-        frames::write(&mut update, kind::WINDOW_UPDATE, 0, stream, &more.to_be_bytes());
+        frames::write(
+            &mut update,
+            kind::WINDOW_UPDATE,
+            0,
+            stream,
+            &more.to_be_bytes(),
+        );
         assert_eq!(case.receive(&update), Ok(None));
         sent = case.written();
     }

@@ -41,12 +41,18 @@ fn gaps_are_exponential_at_the_asked_rate() {
 #[test]
 fn phases_follow_each_other_and_a_phase_without_rate_is_a_pause() {
     let phases = [phase(1000.0, 0, 1), phase(0.0, 1, 2), phase(5000.0, 2, 3)];
+    assert_eq!(phases[0].seconds(), 1.0);
     let found = all(&phases, 1);
     for arrival in &found {
         let phase = phases[arrival.phase];
         assert!((phase.start_ns..phase.end_ns).contains(&arrival.at_ns));
     }
-    let count = |phase| found.iter().filter(|arrival| arrival.phase == phase).count();
+    let count = |phase| {
+        found
+            .iter()
+            .filter(|arrival| arrival.phase == phase)
+            .count()
+    };
     assert!(count(0).abs_diff(1000) < 150 && count(1) == 0 && count(2).abs_diff(5000) < 350);
 }
 

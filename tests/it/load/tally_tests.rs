@@ -10,7 +10,10 @@ fn quantiles_are_those_of_the_sorted_latencies() {
     }
     for (share, expected_us) in [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0), (1.0, 1000.0)] {
         let found = quantile_us(&tally.ok, share).unwrap();
-        assert!((found / expected_us - 1.0).abs() < 0.002, "{share}: {found}");
+        assert!(
+            (found / expected_us - 1.0).abs() < 0.002,
+            "{share}: {found}"
+        );
     }
     assert_eq!(quantile_us(&tally.refused, 0.5), None);
 }
@@ -22,9 +25,15 @@ fn what_is_added_is_counted_once_more() {
     tally.count(Outcome::Failed(Failure::Closed), Verdict::Error, 0);
     let other = tally.clone();
     tally.add(&other);
-    assert_eq!((tally.ended(), tally.errors, tally.refused.len()), (4, 2, 2));
+    assert_eq!(
+        (tally.ended(), tally.errors, tally.refused.len()),
+        (4, 2, 2)
+    );
     let statuses: Vec<_> = tally.statuses().collect();
-    assert_eq!(statuses, [("503".to_string(), 2), ("closed".to_string(), 2)]);
+    assert_eq!(
+        statuses,
+        [("503".to_string(), 2), ("closed".to_string(), 2)]
+    );
 }
 
 #[test]
