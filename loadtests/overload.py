@@ -14,6 +14,8 @@ import windows
 
 CONNECTIONS = 256
 CAPACITY_CONNECTIONS = 64
+# The best of several: a slow spell would make the overload none.
+CAPACITY_WINDOWS = 3
 # Shares of the capacity, one phase each.
 PHASES = [0.5, 2.0, 0.5]
 INTERVAL_MS = 100
@@ -76,10 +78,12 @@ def measure(tails, case):
     site = tails.site(case.name, {plan.MAIN: file}, case.environment)
     try:
         target = tails.target(site)
-        found = windows.measure(
-            tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window
+        capacity = max(
+            windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)[
+                "rps"
+            ]
+            for _ in range(CAPACITY_WINDOWS)
         )
-        capacity = found["rps"]
         probe = Probe(site.http, target.path, target.body.read_bytes())
         with probe.around():
             figures = run_phases(tails, target, capacity)

@@ -183,8 +183,13 @@ def cell(figures, is_best):
 
 
 def open_loops(standings):
-    """One table of all open loops, then the plot."""
-    found = [(one, scenario) for one in standings for scenario in one.windows if scenario.rate]
+    """One table of the open loops that all have, then the plot, which has more."""
+    found = [
+        (one, scenario)
+        for one in standings
+        for scenario in one.windows
+        if scenario.share in plan.SHARES[one.server.kind]
+    ]
     if not found:
         return []
     lines = [
