@@ -82,11 +82,12 @@ class Bench:
         rows = np.fromfile(train.OUT / "rows.f32", dtype=np.float32)
         self.rows = rows.reshape(-1, 30)
 
-    def start(self, server, model):
-        standing = Standing(server, model)
+    def start(self, standing):
+        """Starts a server and checks its answers; then it waits, stopped, for its turn."""
+        server, model = standing.server, standing.model
         if not server.installed:
             standing.skip("not installed")
-            return standing
+            return
         print(f"  {model}: {server.name}", flush=True)
         try:
             counts = plan.ROWS if server.kind == servers.LIMIT else plan.ROWS[:1]
@@ -97,7 +98,6 @@ class Bench:
                 running.pause()
         except (*FAILURES, Differs) as error:
             standing.skip(error)
-        return standing
 
     def start_one(self, standing, rows):
         server, model = standing.server, standing.model

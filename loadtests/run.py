@@ -47,8 +47,11 @@ def wanted(server, chosen):
 
 
 def measure_model(bench, model, taking_part, chosen):
-    standings = [bench.start(server, model) for server in taking_part]
+    standings = []
     try:
+        for server in taking_part:
+            standings.append(rounds.Standing(server, model))
+            bench.start(standings[-1])
         closed_loops(bench, standings, plan.closed(model, chosen.quick), chosen)
         if model == plan.MAIN and not chosen.closed:
             open_loops(bench, standings, chosen)
