@@ -7,7 +7,7 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 
-.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines models golden clean
+.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,12 @@ bench-dispatch: tools native ## Measure inline, batched and offloaded prediction
 
 bench-engines: tools ## Measure the forest beside all peers from PyPI; QUICK=1 leaves out the slowest.
 	@benches/engines/run.sh $(BENCH)
+
+bench-servers: tools ## Measure the server beside all others from PyPI and bare ones; QUICK=1 is a sample.
+	@loadtests/run.sh servers $(BENCH)
+
+bench-tails: tools ## Measure the server's tails while it is disturbed and overloaded.
+	@loadtests/run.sh tails $(BENCH)
 
 clean: ## Remove what was built.
 	cargo clean

@@ -1,0 +1,175 @@
+"""Overload: twice the capacity for a while; what is still answered, and how soon it is over."""
+
+import contextlib
+import dataclasses
+import subprocess
+import threading
+
+import grown
+import plan
+import process
+import table
+import train
+import windows
+
+CONNECTIONS = 256
+CAPACITY_CONNECTIONS = 64
+# The best of several: a slow spell would make the overload none.
+CAPACITY_WINDOWS = 3
+# Shares of the capacity, one phase each.
+PHASES = [0.5, 2.0, 0.5]
+INTERVAL_MS = 100
+# Between two requests of the probe that looks at the headers of a refusal.
+PROBE_S = 0.02
+# The load is over when P99 is no more than so many times the undisturbed one.
+RECOVERED = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    file: str
+    environment: dict
+
+
+def cases():
+    queued = {"HEDGEROW__BATCH__INLINE_US_MAX": "0"}
+    limited = {**queued, "HEDGEROW__ADMISSION__IN_FLIGHT_MAX": "64"}
+    light, heavy = "100 trees of depth 6", "5,000 trees of depth 8"
+    return [
+        Case("overload-light", f"{light}, inline", "light", {}),
+        Case("overload-heavy", f"{heavy}, compute threads", "heavy", queued),
+        Case("overload-limited", f"{heavy}, compute threads, 64 in flight", "heavy", limited),
+    ]
+
+
+class Probe:
+    """Asks now and then on a connection of its own, and keeps what a refusal says."""
+
+    def __init__(self, port, path, body):
+        self.asked = (port, path, body)
+        self.refused = 0
+        self.with_retry_after = 0
+
+    @contextlib.contextmanager
+    def around(self):
+        stop = threading.Event()
+        thread = threading.Thread(target=self.run, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def run(self, stop):
+        while not stop.wait(PROBE_S):
+            answer = process.post(*self.asked)
+            if answer is not None and answer[0] in (429, 503):
+                self.refused += 1
+                names = {name.lower() for name in answer[1]}
+                self.with_retry_after += "retry-after" in names
+
+
+def measure(tails, case):
+    print(f"  {case.name}: {case.title}", flush=True)
+    file = {"light": lambda: train.model_file(plan.MAIN), "heavy": grown.heavy}[case.file]()
+    site = tails.site(case.name, {plan.MAIN: file}, case.environment)
+    try:
+        target = tails.target(site)
+        capacity = max(
+            windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)[
+                "rps"
+            ]
+            for _ in range(CAPACITY_WINDOWS)
+        )
+        probe = Probe(site.http, target.path, target.body.read_bytes())
+        with probe.around():
+            figures = run_phases(tails, target, capacity)
+    finally:
+        site.process.close()
+    return summary(case, capacity, figures, probe, tails.window.seconds)
+
+
+def run_phases(tails, target, capacity):
+    seconds = tails.window.seconds
+    rates = ",".join(f"{capacity * share:.3f}:{seconds}" for share in PHASES)
+    words = windows.generator(
+        *(tails.load, target, "--connections", CONNECTIONS, "--rate", rates),
+        *("--warmup", tails.window.warmup, "--interval-ms", INTERVAL_MS),
+    )
+    limit = seconds * len(PHASES) + windows.GENERATOR_SECONDS_MORE
+    done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
+    return windows.read(done.returncode, done.stdout, done.stderr)
+
+
+def summary(case, capacity, figures, probe, seconds):
+    before, during, after = figures["phases"]
+    return {
+        "case": case.name,
+        "title": case.title,
+        "capacity_rps": round(capacity, 1),
+        "goodput": round(during["rps"] / capacity, 3),
+        "p99_us_before": before["p99_us"],
+        "p99_us_during": during["p99_us"],
+        "p99_us_after": after["p99_us"],
+        "refused": during["refused"],
+        "refused_p99_us": during["refused_p99_us"],
+        "dropped": during["dropped"],
+        "errors": figures["errors"],
+        "refusals_probed": probe.refused,
+        "refusals_with_retry_after": probe.with_retry_after,
+        "recovered_ms": recovered_ms(figures["intervals"], before["p99_us"], seconds),
+    }
+
+
+def recovered_ms(intervals, undisturbed_us, seconds):
+    """From the end of the overload to the end of the first interval that is as good as before."""
+    over_ms = sum(seconds for _ in PHASES[:-1]) * 1e3
+    for one in intervals:
+        good = one["p99_us"] is not None and one["p99_us"] <= RECOVERED * (undisturbed_us or 0)
+        if one["at_ms"] >= over_ms and good:
+            return round(one["at_ms"] + INTERVAL_MS - over_ms)
+    return None
+
+
+def section(overloads):
+    if not overloads:
+        return []
+    lines = [
+        "",
+        "## Overload",
+        "",
+        f"Open loop on {CONNECTIONS} connections at 50 %, 200 % and 50 % of what "
+        f"{CAPACITY_CONNECTIONS} connections reach in a closed loop. Goodput is what was answered "
+        "at 200 %, over that. Recovered: from the end of the overload until P99 of "
+        f"{INTERVAL_MS} ms is at most {RECOVERED} times that of the first phase. µs.",
+        "",
+        "| model | capacity | goodput | P99 before | P99 of accepted at 200 % | refused, P99 "
+        "| Retry-After | not sent | errors | recovered |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    return lines + [row(one) for one in overloads]
+
+
+def row(one):
+    recovered = one["recovered_ms"]
+    probed = one["refusals_probed"]
+    cells = [
+        one["title"],
+        f"{one['capacity_rps']:,.0f}/s",
+        f"{one['goodput']:.0%}",
+        latency(one["p99_us_before"]),
+        latency(one["p99_us_during"]),
+        f"{one['refused']:,}, {latency(one['refused_p99_us'])}",
+        f"{one['refusals_with_retry_after']} of {probed}" if probed else table.NOTHING,
+        f"{one['dropped']:,}",
+        f"{one['errors']:,}",
+        "not within the phase" if recovered is None else f"{recovered:,} ms",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def latency(us):
+    return table.NOTHING if us is None else f"{us:,.0f}"
