@@ -43,9 +43,10 @@ class Target:
 
 
 def generator(load, target, *more):
-    """The command of a generator on its core."""
+    """The command of a generator on its core. It never sleeps: being woken would be on the bill of
+    the server that wakes it, and in the latency of a lone request."""
     core = str(process.LOAD_CORE)
-    words = ["taskset", "-c", core, load, *target.words(), "--core", core, *more]
+    words = ["taskset", "-c", core, load, *target.words(), "--core", core, "--spin", *more]
     return [str(word) for word in words]
 
 

@@ -2,6 +2,7 @@
 //! them is logged and stops the server.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub struct Supervisor(Arc<Tasks>);
 #[derive(Debug, Default)]
 struct Tasks {
     stop: CancellationToken,
+    /// Set before `stop` is cancelled.
+    stopping: AtomicBool,
     tracker: TaskTracker,
     failure: OnceLock<String>,
 }
@@ -108,7 +111,13 @@ impl Supervisor {
 
     /// Asks everything to stop.
     pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
         self.0.stop.cancel();
+    }
+
+    /// Whether everything was asked to stop. Costs nothing.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
     }
 
     /// Resolves when everything was asked to stop.

@@ -8,9 +8,12 @@
 //! pod's sidecar or a gRPC client keep, one thread would often get all of them.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -169,15 +172,38 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
     let builder = builder(&stop);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    tokio::select! {
-        // An error is the client's: it went away or does not speak HTTP.
-        _ended = connection.as_mut() => {}
-        () = stop.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            let _ended = connection.await;
-        }
+    let stopping = pin!(stop.stopping());
+    // An error is the client's: it went away or does not speak HTTP.
+    if until(connection.as_mut(), stopping, &stop).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ended = connection.await;
     }
     drop(open);
+}
+
+/// The connection's end, or `None` when everything was asked to stop before. `stopping` is polled
+/// once: this task is then woken by it, and one flag says so. Polling it with every request would
+/// take a lock each time.
+async fn until<T>(
+    mut connection: Pin<&mut impl Future<Output = T>>,
+    mut stopping: Pin<&mut impl Future<Output = ()>>,
+    stop: &Supervisor,
+) -> Option<T> {
+    let mut waits = false;
+    poll_fn(|context| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        if stop.is_stopping() {
+            return Poll::Ready(None);
+        }
+        if !waits {
+            waits = true;
+            return stopping.as_mut().poll(context).map(|()| None);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn builder(stop: &Supervisor) -> auto::Builder<Streams> {
@@ -186,7 +212,10 @@ fn builder(stop: &Supervisor) -> auto::Builder<Streams> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+        .header_read_timeout(HEAD_TIMEOUT)
+        // Head and body in one buffer: answers are small, and one slice is cheaper to send than two
+        // (4 % more requests per second).
+        .writev(false);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -129,9 +129,6 @@ impl Batcher {
         deadline: Option<Instant>,
     ) -> Result<Vec<f64>, Error> {
         let work = work.into();
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(late());
-        }
         let cost_ns = revision.cost.of(work.rows.len());
         let inline_ns = policy.inline_us_max.saturating_mul(1000);
         if work.extras.is_none() && cost_ns <= inline_ns {
@@ -139,6 +136,9 @@ impl Batcher {
                 true => gather::run(revision, work.rows, policy).await,
                 false => compute(revision, &work, Dispatch::Inline),
             };
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(late());
         }
         let replies = self.queue.push(revision, work, policy, deadline)?;
         let mut results = Vec::new();

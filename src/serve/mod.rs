@@ -195,6 +195,9 @@ async fn line(
     }
     let lane = server.lanes.get(request.slot).unwrap_or(&server.other);
     let decoded = Instant::now();
+    if request.deadline.is_some_and(|deadline| deadline <= decoded) {
+        return Err(batch::late());
+    }
     let usage = &revision.usage;
     usage
         .decode

@@ -19,6 +19,12 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// The doubles nearest to their inverses.
+const INVERSES: [f64; 23] = [
+    1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14,
+    1e-15, 1e-16, 1e-17, 1e-18, 1e-19, 1e-20, 1e-21, 1e-22,
+];
+
 impl Decimal {
     /// Reads the number that `bytes` begin with, and how many bytes it takes. `None` when it is not
     /// as JSON has it, has more than 19 digits, or is not followed by anything.
@@ -66,17 +72,33 @@ impl Decimal {
 
     /// What the nearest double rounds to in 32 bits.
     ///
-    /// Up to 19 digits the quotient below is within two units of the last place of the nearest
-    /// double. Both round to the same `f32` unless the middle between two of those is that near.
+    /// Up to 18 digits the product below is within four units of the last place of the nearest
+    /// double: half a unit each, relative to its upper end, for the mantissa, the power of ten and
+    /// the product. Both round to the same `f32` unless the middle between two of those is that
+    /// near.
     pub fn f32(self) -> Option<f32> {
         /// Bits of a double's mantissa that an `f32` does not have.
         const CUT: u64 = (1 << 29) - 1;
         const MIDDLE: u64 = 1 << 28;
-        let double = self.scaled()?;
-        let near = (double.to_bits() & CUT).abs_diff(MIDDLE) <= 4;
-        let magnitude = double.abs();
+        if self.mantissa > i64::MAX as u64 {
+            return None;
+        }
+        // Signed: one instruction instead of five.
+        let mantissa = self.mantissa.cast_signed() as f64;
+        let power = self.exponent.unsigned_abs() as usize;
+        let magnitude = match self.exponent < 0 {
+            true => mantissa * INVERSES.get(power)?,
+            false => mantissa * POWERS.get(power)?,
+        };
+        let near = (magnitude.to_bits() & CUT).abs_diff(MIDDLE) <= 4;
         let plain = magnitude == 0.0 || (1e-37..1e38).contains(&magnitude);
-        (plain && (!near || self.mantissa <= 1 << 53)).then_some(double as f32)
+        if !plain || near {
+            let double = self.f64()?;
+            return (double == 0.0 || (1e-37..1e38).contains(&double.abs()))
+                .then_some(double as f32);
+        }
+        let single = magnitude as f32;
+        Some(if self.negative { -single } else { single })
     }
 
     fn scaled(self) -> Option<f64> {

@@ -164,7 +164,9 @@ async fn predict(
         received,
     };
     let mut charge = Charge::new(&shared.bodies);
-    let body = read_body(shared, headers, body, &mut charge).await?;
+    // The same limit holds for the body to arrive as for the work on it.
+    let deadline = shared.deadline(received, None);
+    let body = read_body(shared, headers, body, (deadline, &mut charge)).await?;
     match target.dialect {
         Dialect::V2 => infer::infer(shared, &call, body).await,
         Dialect::V1 => predict::predict(shared, &call, body).await,
@@ -256,14 +258,12 @@ async fn read_body<B>(
     shared: &Shared,
     headers: &HeaderMap,
     body: B,
-    charge: &mut Charge,
+    (deadline, charge): (Option<Instant>, &mut Charge),
 ) -> Result<Bytes, Error>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let limit = shared.settings.body_bytes_max;
-    // The same limit holds for the body to arrive as for the work on it.
-    let deadline = shared.deadline(Instant::now(), None);
     let bytes = body::read(body, limit, deadline, charge).await?;
     match headers
         .get(header::CONTENT_ENCODING)
@@ -286,7 +286,8 @@ where
 async fn whole_body(shared: &Shared, request: axum::extract::Request) -> Result<Bytes, Error> {
     let (parts, body) = request.into_parts();
     let mut charge = Charge::new(&shared.bodies);
-    read_body(shared, &parts.headers, body, &mut charge).await
+    let deadline = shared.deadline(Instant::now(), None);
+    read_body(shared, &parts.headers, body, (deadline, &mut charge)).await
 }
 
 fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
