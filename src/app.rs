@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::engine;
 use crate::serve::Server;
 use crate::source::dir;
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 use crate::telemetry::{log, metrics::Metrics};
 use socket::Listener;
 use workers::Workers;
@@ -226,11 +226,14 @@ impl Listeners {
         let settings = workers::Settings {
             threads: shared.settings.workers,
             connections_max: shared.settings.connections_max,
+            priority: Priority::Normal,
             busy_poll_us: shared.settings.busy_poll_us,
         };
         let clients = start(settings, &shared.connections)?;
         let one = workers::Settings {
             threads: 1,
+            // A scrape of a hundred models takes ten milliseconds.
+            priority: Priority::Bulk,
             busy_poll_us: 0,
             ..settings
         };

@@ -28,12 +28,22 @@ struct Tasks {
 pub enum Priority {
     /// As much as the others.
     Normal,
-    /// What they leave: requests come first.
+    /// A tenth: large requests, for which small ones do not wait.
+    Bulk,
+    /// What they leave, one part in seventy: nobody waits for it.
     Background,
 }
 
-/// The lowest there is: one part in seventy of a processor that others want.
-const BACKGROUND_NICE: i32 = 19;
+impl Priority {
+    /// As `nice` has it, where each step is a quarter more or less.
+    fn nice(self) -> i32 {
+        match self {
+            Priority::Normal => 0,
+            Priority::Bulk => 10,
+            Priority::Background => 19,
+        }
+    }
+}
 
 /// Reports a panic when it is dropped by one.
 struct Guard {
@@ -78,12 +88,7 @@ impl Supervisor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> std::io::Result<oneshot::Receiver<T>> {
         let (reply, result) = oneshot::channel();
-        self.thread(name, move || {
-            if priority == Priority::Background {
-                let thread = Some(rustix::thread::gettid());
-                // Where the system refuses it, the work is done all the same.
-                let _lowered = rustix::process::setpriority_process(thread, BACKGROUND_NICE);
-            }
+        self.thread(name, priority, move || {
             // Who asked may be gone.
             let _sent = reply.send(work());
         })?;
@@ -97,6 +102,7 @@ impl Supervisor {
     pub fn thread(
         &self,
         name: &'static str,
+        priority: Priority,
         work: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
         let guard = self.guard(name);
@@ -104,6 +110,11 @@ impl Supervisor {
             .name(name.to_string())
             .spawn(move || {
                 let _guard = guard;
+                if priority != Priority::Normal {
+                    let thread = Some(rustix::thread::gettid());
+                    // Where the system refuses it, the work is done all the same.
+                    let _lowered = rustix::process::setpriority_process(thread, priority.nice());
+                }
                 work();
             })
             .map(|_handle| ())

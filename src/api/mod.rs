@@ -22,7 +22,7 @@ use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
 use crate::serve::Server;
 use crate::source::Repository;
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 pub use body::{Body, Budget};
 
 /// What every protocol's handlers share.
@@ -195,7 +195,7 @@ impl Entrance {
 }
 
 impl Aside {
-    /// Decodes on the supervisor's blocking threads.
+    /// Decodes on threads of the supervisor.
     pub fn new(supervisor: &Supervisor) -> Aside {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Aside {
@@ -221,8 +221,12 @@ impl Shared {
     ) -> Result<T, Error> {
         let gone = || Error::internal("the decoding thread is gone");
         let _place = self.aside.places.acquire().await.map_err(|_| gone())?;
-        let done = self.aside.supervisor.blocking("decode", work).await;
-        done.unwrap_or_else(|| Err(gone()))
+        let done = self
+            .aside
+            .supervisor
+            .work("decode", Priority::Bulk, work)
+            .map_err(|_| Error::overloaded("no thread for a large body"))?;
+        done.await.unwrap_or_else(|_panicked| Err(gone()))
     }
 
     /// Whether models may be loaded and unloaded by this listener.

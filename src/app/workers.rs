@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::socket::Stream;
 use super::spin::Spin;
 use crate::api::{Connections, Entrance};
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 
 /// The threads.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct Settings {
     pub threads: usize,
     /// Connections open at the same time. At least 1.
     pub connections_max: usize,
+    /// Of the threads.
+    pub priority: Priority,
     /// Microseconds that a thread without work looks for more before it sleeps; 0 is never.
     pub busy_poll_us: u64,
 }
@@ -100,7 +102,7 @@ impl Workers {
                 .enable_all()
                 .build()?;
             let (stop, close) = (supervisor.clone(), close.clone());
-            supervisor.thread("worker", move || {
+            supervisor.thread("worker", settings.priority, move || {
                 let spin = Spin::new(settings.busy_poll_us);
                 runtime.block_on(async {
                     tokio::select! {

@@ -14,14 +14,14 @@ use crate::engine::EngineError;
 use crate::error::{Code, Error};
 use crate::model::revision::Revision;
 use crate::model::usage::Dispatch;
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 use crate::tensor::Rows;
-use queue::{Answer, Job, Queue};
+use queue::{Answer, Job, Queue, Threads};
 
 /// The compute threads and their queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Compute threads; 0 means one per core.
+    /// Compute threads of each kind (prompt, bulk); 0 means one per core.
     pub threads: usize,
     /// Rows that may wait for a compute thread, all slots together. At least 1.
     pub queue_rows_max: usize,
@@ -101,17 +101,19 @@ impl Batcher {
             threads => threads,
         };
         let queue = Arc::new(Queue::new(settings, threads));
-        for _ in 0..threads {
-            let queue = Arc::clone(&queue);
-            supervisor.thread("compute", move || {
-                while let Some((jobs, reason)) = queue.next_batch() {
-                    let extras = jobs.first().is_some_and(Job::has_extras);
-                    execute(jobs, reason);
-                    if extras {
-                        queue.finish_extras();
+        for kind in Threads::ALL {
+            let (name, priority) = match kind {
+                Threads::Prompt => ("compute", Priority::Normal),
+                Threads::Bulk => ("bulk", Priority::Bulk),
+            };
+            for _ in 0..threads {
+                let queue = Arc::clone(&queue);
+                supervisor.thread(name, priority, move || {
+                    while let Some((jobs, reason)) = queue.next_batch(kind) {
+                        execute(jobs, reason);
                     }
-                }
-            })?;
+                })?;
+            }
         }
         Ok(Batcher { queue })
     }

@@ -1,7 +1,7 @@
-//! What waits for the compute threads, in three lanes that take turns, so that none keeps another
-//! waiting for more than its own parts: requests that fit one call, parts of larger ones, and work
-//! with extras (contributions, leaves), which costs a hundred times a prediction and never has all
-//! threads.
+//! What waits for the compute threads, in three lanes: requests that fit one call, parts of larger
+//! ones, and work with extras (contributions, leaves), which costs a hundred times a prediction. The
+//! first lane has threads of its own. The others share threads of low priority and take turns there:
+//! they have all cores when nobody else wants them, and keep nobody waiting.
 //!
 //! Its limits are memory (rows) and time: what would wait for too long by the measured costs of what
 //! is before it is refused at once.
@@ -22,21 +22,19 @@ use crate::tensor::Rows;
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
-    wake: Condvar,
+    /// Where the threads of each kind wait for work.
+    wake: [Condvar; Threads::ALL.len()],
     rows_max: usize,
     wait_max: Duration,
+    /// Threads of each kind. At least 1.
     threads: u32,
-    /// Threads that may work on extras at the same time. At least 1.
-    extra_threads_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lanes: [Waiting; Lane::ALL.len()],
-    /// The lane that had the last turn.
-    last: usize,
-    /// Threads that work on extras.
-    extra_threads: usize,
+    /// The lane that had the last turn among those that share threads.
+    last: Option<Lane>,
     /// Threads that have a batch and wait for more rows of it.
     gathering: usize,
     /// Rows of all jobs.
@@ -59,6 +57,15 @@ enum Lane {
     /// Parts of requests that are several calls.
     Large,
     Extras,
+}
+
+/// Who works on which lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// On [`Lane::Small`].
+    Prompt,
+    /// On the others.
+    Bulk,
 }
 
 /// One caller's rows, or a part of them.
@@ -91,25 +98,35 @@ const BLOCK: usize = 64;
 
 impl Lane {
     const ALL: [Lane; 3] = [Lane::Small, Lane::Large, Lane::Extras];
+
+    fn threads(self) -> Threads {
+        match self {
+            Lane::Small => Threads::Prompt,
+            Lane::Large | Lane::Extras => Threads::Bulk,
+        }
+    }
 }
 
-impl Job {
-    /// Whether it is about contributions or leaves.
-    pub fn has_extras(&self) -> bool {
-        self.lane == Lane::Extras
+impl Threads {
+    pub const ALL: [Threads; 2] = [Threads::Prompt, Threads::Bulk];
+
+    fn lanes(self) -> &'static [Lane] {
+        match self {
+            Threads::Prompt => &[Lane::Small],
+            Threads::Bulk => &[Lane::Large, Lane::Extras],
+        }
     }
 }
 
 impl Queue {
-    /// An empty queue in front of this many threads.
+    /// An empty queue in front of this many threads of each kind.
     pub fn new(settings: &Settings, threads: usize) -> Queue {
         Queue {
             state: Mutex::default(),
-            wake: Condvar::new(),
+            wake: Default::default(),
             rows_max: settings.queue_rows_max,
             wait_max: Duration::from_millis(settings.queue_ms_max),
             threads: u32::try_from(threads).unwrap_or(u32::MAX).max(1),
-            extra_threads_max: threads.saturating_sub(1).max(1),
         }
     }
 
@@ -121,14 +138,7 @@ impl Queue {
     /// Lets the threads end once nothing waits.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.wake.notify_all();
-    }
-
-    /// Notes that a thread has finished a batch with extras.
-    pub fn finish_extras(&self) {
-        self.lock().extra_threads -= 1;
-        // All: those that wait for the queue to be closed and empty, too.
-        self.wake.notify_all();
+        self.wake.iter().for_each(Condvar::notify_all);
     }
 
     /// Queues work, in parts where it is more than one call, so that several threads may share it.
@@ -199,10 +209,11 @@ impl Queue {
         }
         drop(state);
         // A thread that gathers sleeps at the same place as idle ones and may not want this job.
+        let wake = &self.wake[lane.threads() as usize];
         if several {
-            self.wake.notify_all();
+            wake.notify_all();
         } else {
-            self.wake.notify_one();
+            wake.notify_one();
         }
         Ok(replies)
     }
@@ -225,21 +236,19 @@ impl Queue {
         Ok(())
     }
 
-    /// The next batch: the oldest job of the lane whose turn it is, and as many others of its
-    /// revision as fit. `None` when the queue is closed and empty.
-    pub fn next_batch(&self) -> Option<(Vec<Job>, Dispatch)> {
+    /// The next batch for a thread: the oldest job of the lane whose turn it is, and as many others
+    /// of its revision as fit. `None` when the queue is closed and has nothing for such threads.
+    pub fn next_batch(&self, threads: Threads) -> Option<(Vec<Job>, Dispatch)> {
+        let wake = &self.wake[threads as usize];
         let mut state = self.lock();
         let first = loop {
-            if let Some(job) = state.pop(self.extra_threads_max) {
+            if let Some(job) = state.pop(threads) {
                 break job;
             }
-            if state.closed && state.is_empty() {
+            if state.closed {
                 return None;
             }
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
         let rows_max = first.policy.max_batch_rows;
         let until = first.queued + Duration::from_micros(first.policy.max_queue_delay_us);
@@ -262,8 +271,7 @@ impl Queue {
                 return Some((batch, reason));
             }
             state.gathering += 1;
-            (state, _) = self
-                .wake
+            (state, _) = wake
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
             state.gathering -= 1;
@@ -277,29 +285,27 @@ impl Queue {
 }
 
 impl State {
-    fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.jobs.is_empty())
-    }
-
     /// How long one thread would need for what comes before a new job of this lane: the lane
-    /// itself, and of each other lane as much, since they take turns.
+    /// itself, and as much of each lane that it takes turns with.
     fn wait_of(&self, lane: Lane) -> Duration {
         let own = self.lanes[lane as usize].ns;
-        let before = self.lanes.iter().map(|lane| lane.ns.min(own));
+        let lanes = lane.threads().lanes().iter();
+        let before = lanes.map(|lane| self.lanes[*lane as usize].ns.min(own));
         Duration::from_nanos(before.fold(0, u64::saturating_add))
     }
 
-    /// The oldest job of the next lane in turn that has one that may be worked on.
-    fn pop(&mut self, extra_threads_max: usize) -> Option<Job> {
-        for step in 1..=Lane::ALL.len() {
-            let turn = (self.last + step) % Lane::ALL.len();
-            let extras = Lane::ALL[turn] == Lane::Extras;
-            if extras && self.extra_threads >= extra_threads_max {
-                continue;
-            }
-            if let Some(job) = self.take(Lane::ALL[turn], 0) {
-                self.last = turn;
-                self.extra_threads += usize::from(extras);
+    /// The oldest job of the next lane in turn, among those of such threads.
+    fn pop(&mut self, threads: Threads) -> Option<Job> {
+        let lanes = threads.lanes();
+        // The lane that had the last turn comes last.
+        let first = lanes.iter().position(|lane| self.last == Some(*lane));
+        let first = first.map_or(0, |last| last + 1);
+        for step in 0..lanes.len() {
+            let lane = lanes[(first + step) % lanes.len()];
+            if let Some(job) = self.take(lane, 0) {
+                if threads == Threads::Bulk {
+                    self.last = Some(lane);
+                }
                 return Some(job);
             }
         }

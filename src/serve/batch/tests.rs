@@ -216,7 +216,7 @@ fn work_whose_caller_is_gone_is_dropped() {
     let rows = || Rows::F64(Matrix::new(vec![1.0], 1).unwrap());
     drop(queue.push(&dear, rows(), &policy(4, 0), None).unwrap());
     let mut stays = queue.push(&dear, rows(), &policy(4, 0), None).unwrap();
-    let (jobs, reason) = queue.next_batch().unwrap();
+    let (jobs, reason) = queue.next_batch(Threads::Prompt).unwrap();
     assert_eq!((jobs.len(), reason), (2, Dispatch::Idle));
     execute(jobs, reason);
     assert_eq!(stays.remove(0).try_recv().unwrap(), Ok(vec![1.0]));
@@ -252,53 +252,39 @@ async fn explanations_are_never_inline_and_come_in_small_parts() {
 }
 
 #[test]
-fn explanations_leave_a_thread_to_predictions() {
-    let queue = queue(100, 2);
-    let dear = revision(1, 2, 1_000_000);
-    let push = |work: Work| queue.push(&dear, work, &policy(4, 0), None).unwrap();
-    let first = push(explained(&dear, Explain::All, 4));
-    let other = push(explained(&dear, Explain::Top(1), 1));
-    let rows = || Rows::F64(Matrix::new(vec![1.0, 2.0], 2).unwrap());
-    let prediction = push(rows().into());
-    let next = || {
-        let (jobs, _) = queue.next_batch().unwrap();
-        assert_eq!(jobs.len(), 1);
-        (jobs[0].has_extras(), jobs[0].work.rows.len())
-    };
-    // They take turns, of which extras have the last one.
-    assert_eq!(next(), (true, 4));
-    // One of two threads explains: the other takes predictions, however young.
-    assert_eq!(next(), (false, 1));
-    let younger = push(rows().into());
-    assert_eq!(next(), (false, 1));
-    queue.finish_extras();
-    assert_eq!(next(), (true, 1));
-    drop((first, other, prediction, younger));
-}
-
-#[test]
-fn parts_of_a_large_request_take_turns_with_small_ones() {
+fn parts_of_large_requests_and_explanations_take_turns_on_threads_of_their_own() {
     let queue = queue(10_000, 1);
     // A part takes a millisecond: ten rows of 100 µs.
-    let dear = revision(1, 1, 100_000);
+    let dear = revision(1, 2, 100_000);
     let policy = policy(256, 0);
-    let push = |count| queue.push(&dear, ones(count), &policy, None).unwrap();
-    let large = push(95);
-    let small = [push(1), push(2)];
-    assert_eq!((large.len(), small[0].len()), (10, 1));
-    let next = || {
-        let (jobs, _) = queue.next_batch().unwrap();
+    let push = |work: Work| queue.push(&dear, work, &policy, None).unwrap();
+    let rows = |count: usize| Work::from(Rows::F64(Matrix::new(vec![1.0; 2 * count], 2).unwrap()));
+    let large = push(rows(35));
+    let explained = push(explained(&dear, Explain::All, 12));
+    let small = [push(rows(1)), push(rows(2))];
+    assert_eq!((large.len(), explained.len(), small[0].len()), (4, 2, 1));
+    let next = |threads| {
+        let (jobs, _) = queue.next_batch(threads).unwrap();
         jobs.iter()
-            .map(|job| job.work.rows.len())
+            .map(|job| (job.work.extras.is_some(), job.work.rows.len()))
             .collect::<Vec<_>>()
     };
-    // A part, then all small ones together, then the rest.
-    assert_eq!((next(), next(), next()), (vec![10], vec![1, 2], vec![10]));
-    let later = push(3);
-    assert_eq!((next(), next()), (vec![3], vec![10]));
-    assert_eq!((0..7).map(|_| next().len()).sum::<usize>(), 7);
+    // All small ones together.
+    assert_eq!(next(Threads::Prompt), [(false, 1), (false, 2)]);
+    let turns: Vec<_> = (0..6).flat_map(|_| next(Threads::Bulk)).collect();
+    let expected = [
+        (false, 10),
+        (true, 8),
+        (false, 10),
+        (true, 4),
+        (false, 10),
+        (false, 5),
+    ];
+    assert_eq!(turns, expected);
     assert_eq!(queue.rows(), 0);
-    drop((large, small, later));
+    queue.close();
+    assert!(queue.next_batch(Threads::Bulk).is_none());
+    drop((large, explained, small));
 }
 
 #[test]
