@@ -129,11 +129,11 @@ class Tails:
         self.pairs = chosen.pairs
         self.window = windows.Window(chosen.seconds, WARMUP)
         self.rows = np.fromfile(train.OUT / "rows.f32", dtype=np.float32).reshape(-1, 30)
-        self.body = bodies.file("open-inference", SLOT, self.rows[:1])
 
-    def target(self, site, slot=SLOT):
+    def target(self, site, slot=SLOT, rows=1):
         address, path = f"127.0.0.1:{site.http}", f"/v2/models/{slot}/infer"
-        return windows.Target(servers.REST, address, path, self.body)
+        body = bodies.file("open-inference", SLOT, self.rows[:rows])
+        return windows.Target(servers.REST, address, path, body)
 
     def site(self, name, models, environment):
         site = disturbances.Site(self.hedgerow, name, models, environment)

@@ -10,9 +10,6 @@ use super::run::{Kept, Mode, Run};
 use super::schedule::Arrival;
 use super::tally::{Failure, Outcome, Verdict};
 
-/// Arrivals that wait for a connection.
-const WAITING_MAX: usize = 1_000_000;
-
 impl Run {
     /// Sees to an event.
     pub fn see_to(&mut self, index: usize, flags: EventFlags) {
@@ -235,8 +232,13 @@ impl Run {
             tally.late.saturating_record(late_ns as u64);
             if let Some(index) = self.take_idle() {
                 self.send(index, arrival);
-            } else if let Mode::Open { waiting, .. } = &mut self.mode {
-                match waiting.len() < WAITING_MAX {
+            } else if let Mode::Open {
+                waiting,
+                waiting_max,
+                ..
+            } = &mut self.mode
+            {
+                match waiting.len() < *waiting_max {
                     true => waiting.push_back(arrival),
                     false => self.tallies[arrival.phase].dropped += 1,
                 }

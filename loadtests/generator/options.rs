@@ -51,6 +51,9 @@ pub struct Options {
         conflicts_with_all = ["requests", "seconds"]
     )]
     pub rate: Vec<Rate>,
+    /// Open loop: arrivals that wait for a connection at the most; others are dropped.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub waiting_max: usize,
     /// Seed of the arrivals of the open loop.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

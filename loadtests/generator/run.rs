@@ -60,6 +60,7 @@ pub enum Mode {
     Open {
         arrivals: Arrivals,
         waiting: VecDeque<Arrival>,
+        waiting_max: usize,
     },
 }
 
@@ -133,6 +134,7 @@ impl Run {
             false => Mode::Open {
                 arrivals: Arrivals::new(phases.clone(), options.seed),
                 waiting: VecDeque::new(),
+                waiting_max: options.waiting_max,
             },
         };
         Ok(Run {
@@ -287,7 +289,9 @@ impl Run {
                 let is_sent = self.tallies[1].sent >= *requests && self.in_flight == 0;
                 is_sent || now > self.last_answer_ns.saturating_add(STALL_NS)
             }
-            Mode::Open { arrivals, waiting } => {
+            Mode::Open {
+                arrivals, waiting, ..
+            } => {
                 let none = arrivals.next().is_none() && waiting.is_empty() && self.in_flight == 0;
                 now >= end_ns && (none || now >= end_ns + DRAIN_NS)
             }

@@ -111,6 +111,10 @@ impl Batcher {
                 supervisor.thread(name, priority, move || {
                     while let Some((jobs, reason)) = queue.next_batch(kind) {
                         execute(jobs, reason);
+                        if kind == Threads::Bulk {
+                            // Its share may be milliseconds at a time: it gives the rest back.
+                            std::thread::yield_now();
+                        }
                     }
                 })?;
             }

@@ -7,7 +7,12 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::decimal::Decimal;
+use crate::api::LARGE;
 use crate::error::Error;
+
+/// Bytes between two times that a thread lets others run, some 40 µs apart. Long documents are read
+/// on threads of low priority, which the system still gives milliseconds at a time.
+const PAUSE_BYTES: usize = 16 << 10;
 
 /// Nesting allowed in what is skipped or read.
 const DEPTH_MAX: usize = 64;
@@ -18,6 +23,8 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// Where the thread lets others run next.
+    pause_at: usize,
 }
 
 /// What the next value is.
@@ -38,6 +45,7 @@ impl<'a> Reader<'a> {
             bytes,
             at: 0,
             depth: 0,
+            pause_at: PAUSE_BYTES,
         }
     }
 
@@ -100,6 +108,9 @@ impl<'a> Reader<'a> {
         }
         loop {
             item(self)?;
+            if self.at > self.pause_at {
+                self.pause();
+            }
             if self.close_if(b']') {
                 return Ok(());
             }
@@ -156,6 +167,9 @@ impl<'a> Reader<'a> {
             let space = usize::from(rest.get(length + 1) == Some(&b' '));
             self.at += length + 1 + space;
             count += 1;
+            if self.at > self.pause_at {
+                self.pause();
+            }
         }
     }
 
@@ -264,6 +278,15 @@ impl<'a> Reader<'a> {
             .take_while(|byte| **byte != b'\n')
             .count();
         Error::invalid(format!("body, line {line}, column {column}: {what}"))
+    }
+
+    #[cold]
+    fn pause(&mut self) {
+        self.pause_at = self.at + PAUSE_BYTES;
+        // A short document is read on a serving thread, where its other requests would not gain.
+        if self.bytes.len() > LARGE {
+            std::thread::yield_now();
+        }
     }
 
     fn wrong(&self, expected: &str) -> Error {

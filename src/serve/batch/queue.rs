@@ -1,4 +1,4 @@
-//! What waits for the compute threads, in three lanes: requests that fit one call, parts of larger
+//! What waits for the compute threads, in three lanes: requests of milliseconds, parts of larger
 //! ones, and work with extras (contributions, leaves), which costs a hundred times a prediction. The
 //! first lane has threads of its own. The others share threads of low priority and take turns there:
 //! they have all cores when nobody else wants them, and keep nobody waiting.
@@ -52,9 +52,9 @@ struct Waiting {
 /// Who shares a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    /// Requests that are one call.
+    /// Requests that take up to [`LARGE_NS`].
     Small,
-    /// Parts of requests that are several calls.
+    /// Those that take longer, in parts.
     Large,
     Extras,
 }
@@ -89,7 +89,9 @@ pub type Answer = Result<Vec<f64>, Error>;
 const EXTRA_ROWS: usize = 8;
 /// What work with extras costs, in predictions; the order of magnitude.
 const EXTRA_COST: u64 = 100;
-/// The time that a part of a large request should take: this long it may keep a small one waiting.
+/// Expected cost from which a request is a large one.
+const LARGE_NS: u64 = 10_000_000;
+/// The time that a part of a request should take: this long it may keep others waiting.
 const PART_NS: u64 = 1_000_000;
 /// Rows of a part at the least, however slow the model.
 const PART_ROWS_MIN: usize = 8;
@@ -160,10 +162,10 @@ impl Queue {
             None => (part_rows(revision, policy), 1),
         };
         let parts = split(rows, rows_max);
-        let lane = match (&extras, parts.len()) {
-            (Some(_), _) => Lane::Extras,
-            (None, 1) => Lane::Small,
-            (None, _) => Lane::Large,
+        let lane = match &extras {
+            Some(_) => Lane::Extras,
+            None if revision.cost.of(count) <= LARGE_NS => Lane::Small,
+            None => Lane::Large,
         };
         let policy = Policy {
             max_batch_rows: match lane {

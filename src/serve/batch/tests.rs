@@ -254,12 +254,12 @@ async fn explanations_are_never_inline_and_come_in_small_parts() {
 #[test]
 fn parts_of_large_requests_and_explanations_take_turns_on_threads_of_their_own() {
     let queue = queue(10_000, 1);
-    // A part takes a millisecond: ten rows of 100 µs.
-    let dear = revision(1, 2, 100_000);
+    // A part takes at least eight rows; a large request takes more than 10 ms.
+    let dear = revision(1, 2, 500_000);
     let policy = policy(256, 0);
     let push = |work: Work| queue.push(&dear, work, &policy, None).unwrap();
     let rows = |count: usize| Work::from(Rows::F64(Matrix::new(vec![1.0; 2 * count], 2).unwrap()));
-    let large = push(rows(35));
+    let large = push(rows(30));
     let explained = push(explained(&dear, Explain::All, 12));
     let small = [push(rows(1)), push(rows(2))];
     assert_eq!((large.len(), explained.len(), small[0].len()), (4, 2, 1));
@@ -273,12 +273,12 @@ fn parts_of_large_requests_and_explanations_take_turns_on_threads_of_their_own()
     assert_eq!(next(Threads::Prompt), [(false, 1), (false, 2)]);
     let turns: Vec<_> = (0..6).flat_map(|_| next(Threads::Bulk)).collect();
     let expected = [
-        (false, 10),
+        (false, 8),
         (true, 8),
-        (false, 10),
+        (false, 8),
         (true, 4),
-        (false, 10),
-        (false, 5),
+        (false, 8),
+        (false, 6),
     ];
     assert_eq!(turns, expected);
     assert_eq!(queue.rows(), 0);
@@ -290,23 +290,23 @@ fn parts_of_large_requests_and_explanations_take_turns_on_threads_of_their_own()
 #[test]
 fn what_would_wait_too_long_is_refused_at_once() {
     let settings = Settings {
-        queue_ms_max: 20,
+        queue_ms_max: 2,
         ..Settings::default()
     };
     let queue = Queue::new(&settings, 2);
-    // 10 ms a row, two threads.
-    let dear = revision(1, 1, 10_000_000);
+    // 1 ms a row, two threads.
+    let dear = revision(1, 1, 1_000_000);
     let policy = policy(256, 0);
     let push = |count, deadline| queue.push(&dear, ones(count), &policy, deadline);
     let mut waiting = vec![push(4, None).unwrap()];
-    // It waits for 20 ms: no longer than the limit, but longer than its caller.
-    let soon = Instant::now() + Duration::from_millis(10);
+    // It waits for 2 ms: no longer than the limit, but longer than its caller.
+    let soon = Instant::now() + Duration::from_millis(1);
     let error = push(1, Some(soon)).unwrap_err();
     assert!(error.message.contains("deadline"), "{error}");
     waiting.push(push(1, None).unwrap());
     let error = push(1, None).unwrap_err();
     assert_eq!(error.code, Code::Overloaded);
-    assert!(error.message.contains("batch.queue_ms_max = 20"), "{error}");
+    assert!(error.message.contains("batch.queue_ms_max = 2"), "{error}");
     // A large request waits for its turn, not for all small ones.
     waiting.push(push(1000, None).unwrap());
     drop(waiting);
