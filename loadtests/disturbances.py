@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import re
 import shutil
 import threading
@@ -80,6 +81,8 @@ class Disturbance:
             thread.join()
 
     def run(self, site, stop):
+        # The generator shares the core, and its arrivals must not wait for this thread.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while not stop.wait(self.every_s):
             try:
                 self.step(site)

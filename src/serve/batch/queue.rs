@@ -1,5 +1,4 @@
-//! What waits for the compute threads, in three lanes: requests of milliseconds, parts of larger
-//! ones, and work with extras (contributions, leaves), which costs a hundred times a prediction. The
+//! What waits for the compute threads, in three lanes: small requests, parts of large ones, and work with extras (contributions, leaves), which costs a hundred times a prediction. The
 //! first lane has threads of its own. The others share threads of low priority and take turns there:
 //! they have all cores when nobody else wants them, and keep nobody waiting.
 //!
@@ -52,9 +51,9 @@ struct Waiting {
 /// Who shares a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    /// Requests that take up to [`LARGE_NS`].
+    /// Requests of up to `max_batch_rows`, and those that take no longer than [`PART_NS`].
     Small,
-    /// Those that take longer, in parts.
+    /// All others, in parts.
     Large,
     Extras,
 }
@@ -89,8 +88,6 @@ pub type Answer = Result<Vec<f64>, Error>;
 const EXTRA_ROWS: usize = 8;
 /// What work with extras costs, in predictions; the order of magnitude.
 const EXTRA_COST: u64 = 100;
-/// Expected cost from which a request is a large one.
-const LARGE_NS: u64 = 10_000_000;
 /// The time that a part of a request should take: this long it may keep others waiting.
 const PART_NS: u64 = 1_000_000;
 /// Rows of a part at the least, however slow the model.
@@ -162,10 +159,11 @@ impl Queue {
             None => (part_rows(revision, policy), 1),
         };
         let parts = split(rows, rows_max);
+        let cost_ns = revision.cost.of(count);
         let lane = match &extras {
             Some(_) => Lane::Extras,
-            None if revision.cost.of(count) <= LARGE_NS => Lane::Small,
-            None => Lane::Large,
+            None if count > policy.max_batch_rows && cost_ns > PART_NS => Lane::Large,
+            None => Lane::Small,
         };
         let policy = Policy {
             max_batch_rows: match lane {

@@ -254,9 +254,9 @@ async fn explanations_are_never_inline_and_come_in_small_parts() {
 #[test]
 fn parts_of_large_requests_and_explanations_take_turns_on_threads_of_their_own() {
     let queue = queue(10_000, 1);
-    // A part takes at least eight rows; a large request takes more than 10 ms.
+    // More rows than a batch has, and more than a millisecond.
     let dear = revision(1, 2, 500_000);
-    let policy = policy(256, 0);
+    let policy = policy(8, 0);
     let push = |work: Work| queue.push(&dear, work, &policy, None).unwrap();
     let rows = |count: usize| Work::from(Rows::F64(Matrix::new(vec![1.0; 2 * count], 2).unwrap()));
     let large = push(rows(30));
