@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -30,6 +30,7 @@ pub enum Body {
 pub struct Budget {
     bytes_max: usize,
     used: AtomicUsize,
+    refused: AtomicU64,
 }
 
 /// A body's part of a [`Budget`]. Given back when dropped.
@@ -50,7 +51,18 @@ impl Budget {
         Budget {
             bytes_max,
             used: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
         }
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many bodies were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 
@@ -76,6 +88,7 @@ impl Charge {
         let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if before.saturating_add(more) > self.budget.bytes_max {
+            self.budget.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::overloaded(format!(
                 "large bodies take all of server.bodies_bytes_max, {} bytes",
                 self.budget.bytes_max

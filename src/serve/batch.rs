@@ -165,6 +165,11 @@ impl Batcher {
         Ok(results)
     }
 
+    /// How often work was refused because of what waits.
+    pub fn shed(&self) -> u64 {
+        self.queue.shed()
+    }
+
     /// Rows that wait for a compute thread.
     pub fn queued_rows(&self) -> usize {
         self.queue.rows()

@@ -31,6 +31,19 @@ pub struct Metrics {
     history: Mutex<VecDeque<Past>>,
 }
 
+/// What the listeners say of themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doors {
+    /// Connections of clients that are open.
+    pub connections: usize,
+    /// Those that were closed at once, for too many were open.
+    pub connections_refused: u64,
+    /// Bytes of large bodies that are being read.
+    pub bodies_bytes: usize,
+    /// Large bodies that were refused, for others took their room.
+    pub bodies_refused: u64,
+}
+
 /// Each resident revision's latencies at one moment, by its uid.
 #[derive(Debug)]
 struct Past {
@@ -42,6 +55,7 @@ struct Past {
 #[derive(Debug)]
 struct Scrape {
     server: Arc<Server>,
+    doors: Doors,
     slots: Vec<Arc<Slot>>,
     /// Resident revisions with their roles.
     revisions: Vec<(Arc<Revision>, &'static str)>,
@@ -100,7 +114,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When a label or a number cannot be written, which is a defect.
-    pub fn render(&self, server: &Arc<Server>, now: Instant) -> Result<String, fmt::Error> {
+    pub fn render(
+        &self,
+        server: &Arc<Server>,
+        doors: &Doors,
+        now: Instant,
+    ) -> Result<String, fmt::Error> {
         let slots: Vec<_> = server.registry.slots().values().cloned().collect();
         let mut revisions = Vec::new();
         for roles in slots.iter().filter_map(|slot| slot.roles()) {
@@ -111,6 +130,7 @@ impl Metrics {
         }
         let scrape = Scrape {
             server: Arc::clone(server),
+            doors: *doors,
             quantiles: self.quantiles(&slots, now),
             slots,
             revisions,
@@ -193,15 +213,30 @@ impl Scrape {
             "Rows that wait for a compute thread.",
             [(Labels::new(), queued)],
         )?;
+        gauges(
+            encoder,
+            "hedgerow_connections",
+            "Connections of clients that are open.",
+            [(Labels::new(), self.doors.connections as f64)],
+        )?;
+        gauges(
+            encoder,
+            "hedgerow_bodies_bytes",
+            "Bytes of large bodies that are being read.",
+            [(Labels::new(), self.doors.bodies_bytes as f64)],
+        )?;
         let sheds = [
-            ("overload", &server.admission.shed_overload),
-            ("draining", &server.admission.shed_draining),
+            ("overload", read(&server.admission.shed_overload)),
+            ("draining", read(&server.admission.shed_draining)),
+            ("queue", server.batcher.shed()),
+            ("connections", self.doors.connections_refused),
+            ("bodies", self.doors.bodies_refused),
         ];
         counters(
             encoder,
             "hedgerow_sheds",
-            "Requests refused at the door, by reason.",
-            sheds.map(|(reason, count)| (labels([("reason", reason)]), read(count))),
+            "Requests, connections and bodies refused by a limit, by reason.",
+            sheds.map(|(reason, count)| (labels([("reason", reason)]), count)),
         )?;
         let caches: Vec<_> = server
             .caches()

@@ -26,6 +26,8 @@ mod random_onnx;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod watch;

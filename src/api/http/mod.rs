@@ -236,9 +236,15 @@ async fn wrong_method() -> Error {
 
 async fn exposition(State(context): State<Context>) -> Routed {
     let shared = &context.shared;
+    let doors = metrics::Doors {
+        connections: shared.connections.open(),
+        connections_refused: shared.connections.refused(),
+        bodies_bytes: shared.bodies.used(),
+        bodies_refused: shared.bodies.refused(),
+    };
     let text = shared
         .metrics
-        .render(&shared.server, Instant::now())
+        .render(&shared.server, &doors, Instant::now())
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -6,6 +6,7 @@
 //! is before it is refused at once.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Queue {
     wait_max: Duration,
     /// Threads of each kind. At least 1.
     threads: u32,
+    /// Work that was refused.
+    shed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -126,12 +129,18 @@ impl Queue {
             rows_max: settings.queue_rows_max,
             wait_max: Duration::from_millis(settings.queue_ms_max),
             threads: u32::try_from(threads).unwrap_or(u32::MAX).max(1),
+            shed: AtomicU64::new(0),
         }
     }
 
     /// Rows that wait.
     pub fn rows(&self) -> usize {
         self.lock().rows
+    }
+
+    /// How often work was refused.
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
     }
 
     /// Lets the threads end once nothing waits.
@@ -194,11 +203,9 @@ impl Queue {
         }
         let mut state = self.lock();
         let wait = state.wait_of(lane) / self.threads;
-        self.check_room(&state, count, wait)?;
-        if deadline.is_some_and(|deadline| queued + wait > deadline) {
-            return Err(Error::overloaded(
-                "it would wait until after its deadline for a compute thread",
-            ));
+        if let Err(refused) = self.check_room(&state, count, (queued, wait, deadline)) {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(refused);
         }
         state.rows += count;
         let several = jobs.len() > 1 || state.gathering > 0;
@@ -218,7 +225,14 @@ impl Queue {
         Ok(replies)
     }
 
-    fn check_room(&self, state: &State, rows: usize, wait: Duration) -> Result<(), Error> {
+    /// Checks that there is room for so many rows that are queued at a time, have to wait for as
+    /// long as that, and are wanted until a deadline.
+    fn check_room(
+        &self,
+        state: &State,
+        rows: usize,
+        (queued, wait, deadline): (Instant, Duration, Option<Instant>),
+    ) -> Result<(), Error> {
         // Work above the limit passes when nothing else waits: admission limits its rows.
         if state.rows > 0 && state.rows + rows > self.rows_max {
             return Err(Error::overloaded(format!(
@@ -232,6 +246,11 @@ impl Queue {
                 wait.as_millis(),
                 self.wait_max.as_millis()
             )));
+        }
+        if deadline.is_some_and(|deadline| queued + wait > deadline) {
+            return Err(Error::overloaded(
+                "it would wait until after its deadline for a compute thread",
+            ));
         }
         Ok(())
     }
