@@ -111,7 +111,7 @@ async fn connections_beyond_the_limit_are_closed_and_counted() {
     assert_eq!(third.read(&mut nothing).await.unwrap_or(0), 0);
     // Operators come by a door of their own.
     let page = metrics(&running).await;
-    assert!(page.contains("hedgerow_connections 2.0"), "{page}");
+    assert!(page.contains("hedgerow_connections{} 2.0"), "{page}");
     assert!(
         page.contains(r#"hedgerow_sheds_total{reason="connections"} 1"#),
         "{page}"
