@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -67,6 +67,8 @@ pub struct Settings {
     pub busy_poll_us: u64,
 }
 
+/// For answers to be written after everything was asked to stop.
+const GRACE: Duration = Duration::from_secs(1);
 /// For a request's head to arrive on a connection, keep-alive pauses included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// A client that does not answer HTTP/2 pings for this long is gone.
@@ -102,19 +104,21 @@ impl Workers {
                 .enable_all()
                 .build()?;
             let (stop, close) = (supervisor.clone(), close.clone());
+            let open = Arc::<AtomicUsize>::default();
+            let connections_of_thread = Arc::clone(&open);
             supervisor.thread("worker", settings.priority, move || {
                 let spin = Spin::new(settings.busy_poll_us);
                 runtime.block_on(async {
                     tokio::select! {
                         () = take_in(arriving, &close, &spin) => {}
                         () = spin.run() => {}
-                        () = stop.stopping() => {}
+                        () = ended(&stop, &connections_of_thread) => {}
                     }
                 });
             })?;
             threads.push(Worker {
                 connections: sender,
-                open: Arc::default(),
+                open,
             });
         }
         Ok(Workers {
@@ -141,6 +145,16 @@ impl Workers {
         };
         // A thread that is gone stops the server; until then its connections are closed.
         let _sent = worker.connections.send(connection);
+    }
+}
+
+/// Resolves when everything was asked to stop and this thread's connections are closed, or [`GRACE`]
+/// later: after a panic, those who wait are still told that their request failed.
+async fn ended(stop: &Supervisor, open: &AtomicUsize) {
+    stop.stopping().await;
+    let end = Instant::now() + GRACE;
+    while open.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -107,12 +107,15 @@ impl Watcher {
         let mut interval =
             tokio::time::interval(Duration::from_millis(self.settings.poll_interval_ms));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Not a sleep that every other branch would begin anew.
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = supervisor.stopping() => return,
                 Some(command) = self.commands.recv() => self.command(command).await,
                 _ = interval.tick() => self.look().await,
-                () = tokio::time::sleep(SWEEP), if !self.departed.is_empty() => self.sweep(),
+                _ = sweep.tick(), if !self.departed.is_empty() => self.sweep(),
             }
         }
     }

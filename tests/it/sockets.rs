@@ -1,8 +1,4 @@
 //! The listeners: Unix sockets, limits on connections and on large bodies, busy polling.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "clients are the test's own tasks, not the server's"
-)]
 
 use std::path::Path;
 
