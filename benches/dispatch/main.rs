@@ -30,7 +30,7 @@ use models::FEATURES;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const WINDOW: Duration = Duration::from_millis(250);
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const CALLERS: [usize; 3] = [2, 16, 64];
 const ROWS: [usize; 3] = [1, 8, 64];
 

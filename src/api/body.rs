@@ -1,6 +1,7 @@
 //! Bodies: of requests, read up to a limit and within a time, and of responses.
 
 use std::future::poll_fn;
+use std::io::Read;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,8 +41,8 @@ pub struct Charge {
     bytes: usize,
 }
 
-/// Bodies up to this size are not charged: the number of connections bounds them.
-const SMALL: usize = 64 << 10;
+/// Bodies up to this size are not charged: the number of connections and their streams bounds them.
+const SMALL: usize = 4 << 10;
 /// Memory taken at once for a body that says it is this large or larger.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -102,6 +103,47 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// A request's body and its room, for as long as any of its clones.
+#[derive(Clone, Debug)]
+pub struct Held {
+    bytes: Bytes,
+    _charge: Option<Arc<Charge>>,
+}
+
+impl Held {
+    /// A body with what it was charged.
+    pub fn new(bytes: Bytes, charge: Charge) -> Held {
+        Held {
+            bytes,
+            _charge: (charge.bytes > 0).then(|| Arc::new(charge)),
+        }
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Unpacks gzip, up to `limit` bytes.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] when it is not whole, [`Code::TooLarge`].
+pub fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
+    let mut out = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(bytes).take(limit as u64 + 1);
+    decoder
+        .read_to_end(&mut out)
+        .map_err(|_| Error::invalid("the body is not whole gzip data"))?;
+    if out.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok(out.into())
 }
 
 /// Reads a whole body. `charge` holds its room for as long as the caller keeps it.

@@ -96,7 +96,7 @@ pub struct Settings {
     pub busy_poll_us: u64,
     /// Bytes of a request's body at the most, before and after decompression.
     pub body_bytes_max: usize,
-    /// Bytes that the bodies above 64 KiB may take together, before they are decoded.
+    /// Bytes that the bodies above 4 KiB may take together, until they are decoded.
     pub bodies_bytes_max: usize,
     /// Milliseconds after which a request without a deadline of its own is given up; 0 means never.
     pub request_timeout_ms: u64,
@@ -211,22 +211,39 @@ impl Shared {
         bytes > LARGE
     }
 
-    /// Runs work off the serving threads.
+    /// Runs work off the serving threads. The work keeps its place until it is done, whoever waits
+    /// for it: a caller that goes away makes no room for the next one.
     ///
     /// # Errors
-    /// What the work says.
+    /// What the work says, and [`Code::DeadlineExceeded`].
     async fn aside<T: Send + 'static>(
         &self,
+        deadline: Option<Instant>,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let gone = || Error::internal("the decoding thread is gone");
-        let _place = self.aside.places.acquire().await.map_err(|_| gone())?;
-        let done = self
-            .aside
-            .supervisor
-            .work("decode", Priority::Bulk, work)
-            .map_err(|_| Error::overloaded("no thread for a large body"))?;
-        done.await.unwrap_or_else(|_panicked| Err(gone()))
+        let waiting = async {
+            let place = Arc::clone(&self.aside.places).acquire_owned().await;
+            let place = place.map_err(|_| gone())?;
+            let work = move || {
+                let _place = place;
+                work()
+            };
+            let done = self
+                .aside
+                .supervisor
+                .work("decode", Priority::Bulk, work)
+                .map_err(|_| Error::overloaded("no thread for a large body"))?;
+            done.await.unwrap_or_else(|_panicked| Err(gone()))
+        };
+        match deadline {
+            None => waiting.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), waiting)
+                .await
+                .map_err(|_elapsed| {
+                    Error::new(Code::DeadlineExceeded, "the body was not decoded in time")
+                })?,
+        }
     }
 
     /// Whether models may be loaded and unloaded by this listener.

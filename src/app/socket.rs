@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,9 +26,13 @@ pub enum Listener {
     },
 }
 
-/// A Unix socket's file. Removed when dropped.
+/// A Unix socket's file. Removed when dropped, unless another one has taken its place.
 #[derive(Debug)]
-pub struct Socket(PathBuf);
+pub struct Socket {
+    path: PathBuf,
+    /// Device and inode.
+    file: Option<(u64, u64)>,
+}
 
 /// An accepted connection, bound to no runtime.
 #[derive(Debug)]
@@ -70,15 +74,21 @@ impl Listener {
             if !found.file_type().is_socket() {
                 return Err(failed("the file is there and is not a socket"));
             }
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(failed("another server listens on it"));
+            match std::os::unix::net::UnixStream::connect(path) {
+                // Nobody listens any more.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Err(failed(&error.to_string())),
+                Ok(_) => return Err(failed("another server listens on it")),
             }
             std::fs::remove_file(path).map_err(|error| failed(&error.to_string()))?;
         }
         let listener = UnixListener::bind(path).map_err(|error| failed(&error.to_string()))?;
         Ok(Listener::Unix {
             listener,
-            _file: Socket(path.to_path_buf()),
+            _file: Socket {
+                path: path.to_path_buf(),
+                file: identity(path),
+            },
         })
     }
 
@@ -136,10 +146,17 @@ impl Listener {
     }
 }
 
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let about = std::fs::symlink_metadata(path).ok()?;
+    Some((about.dev(), about.ino()))
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Gone already, perhaps.
-        let _removed = std::fs::remove_file(&self.0);
+        if self.file.is_some() && identity(&self.path) == self.file {
+            // Gone already, perhaps.
+            let _removed = std::fs::remove_file(&self.path);
+        }
     }
 }
 

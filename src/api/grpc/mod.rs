@@ -63,6 +63,9 @@ const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// The trailer that says how a call ended.
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// What the paths of the service's methods begin with.
+const METHODS: &str = "/inference.GRPCInferenceService/";
+
 /// What comes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -74,39 +77,84 @@ pub async fn answer(
 ) -> axum::http::Response<Body> {
     let received = Instant::now();
     let (parts, body) = request.into_parts();
-    if parts.uri.path() == PREDICT && parts.method == Method::POST && is_plain(&parts.headers) {
+    if parts.method != Method::POST || !parts.uri.path().starts_with(METHODS) {
+        let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
+        return routed(router, request).await;
+    }
+    // All methods of the service take one message: its limits are the same whoever decodes it.
+    let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
+    let mut charge = Charge::new(&shared.bodies);
+    let deadline = shared.deadline(received, None);
+    let bytes = match body::read(body, limit, deadline, &mut charge).await {
+        Ok(bytes) => bytes,
+        Err(error) => return refusal(error),
+    };
+    let path = parts.uri.path();
+    if path == PREDICT
+        && let Some(packing) = Packing::of(&parts.headers)
+    {
+        let body = (bytes, charge, packing);
         let answer = predict(shared, &parts.headers, received, body).await;
         return answer.unwrap_or_else(refusal);
     }
-    let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
+    let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
+    routed(router, request).await
+}
+
+async fn routed(
+    router: &Router,
+    request: axum::http::Request<axum::body::Body>,
+) -> axum::http::Response<Body> {
     match router.clone().oneshot(request).await {
         Ok(response) => response.map(Body::Routed),
         Err(never) => match never {},
     }
 }
 
-fn is_plain(headers: &HeaderMap) -> bool {
-    let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
-    matches!(
-        content,
-        Some(b"application/grpc" | b"application/grpc+proto")
-    ) && matches!(encoding, None | Some(b"identity"))
+/// How a prediction's message may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+}
+
+impl Packing {
+    /// What the headers say; `None` where tonic has to look at it.
+    fn of(headers: &HeaderMap) -> Option<Packing> {
+        let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
+        if !matches!(
+            content,
+            Some(b"application/grpc" | b"application/grpc+proto")
+        ) {
+            return None;
+        }
+        match encoding {
+            None | Some(b"identity") => Some(Packing::Plain),
+            Some(b"gzip") => Some(Packing::Gzip),
+            Some(_) => None,
+        }
+    }
 }
 
 async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
     received: Instant,
-    body: Incoming,
+    (bytes, charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
-    let mut charge = Charge::new(&shared.bodies);
-    let deadline = shared.deadline(received, None);
-    let bytes = body::read(body, limit.saturating_add(PREFIX), deadline, &mut charge).await?;
-    let request = match shared.is_large(bytes.len()) {
-        true => shared.aside(move || infer::read(headless(bytes)?)).await?,
-        false => infer::read(headless(bytes)?)?,
+    let request = if packing == Packing::Gzip || shared.is_large(bytes.len()) {
+        let deadline = shared.deadline(received, None);
+        let mut charge = charge;
+        let work = move || {
+            let message = headless(bytes, packing, limit)?;
+            charge.raise(message.len())?;
+            infer::read(message)
+        };
+        shared.aside(deadline, work).await?
+    } else {
+        infer::read(headless(bytes, packing, limit)?)?
     };
     let message = infer::infer(shared, headers, received, request).await?;
     let length = message.encoded_len();
@@ -133,15 +181,21 @@ fn refusal(error: Error) -> axum::http::Response<Body> {
     response.map(|_none| Body::Whole(None))
 }
 
-/// A body's one message.
-fn headless(mut body: Bytes) -> Result<Bytes, Error> {
-    let expected = || Error::invalid("body: expected one gRPC message that is not compressed");
+/// A body's one message, unpacked.
+fn headless(mut body: Bytes, packing: Packing, limit: usize) -> Result<Bytes, Error> {
+    let expected = || Error::invalid("body: expected one gRPC message");
     let (prefix, message) = body.split_first_chunk::<PREFIX>().ok_or_else(expected)?;
     let [compressed, length @ ..] = *prefix;
-    if compressed != 0 || u32::from_be_bytes(length) as usize != message.len() {
+    if u32::from_be_bytes(length) as usize != message.len() {
         return Err(expected());
     }
-    Ok(body.split_off(PREFIX))
+    match (compressed, packing) {
+        (0, _) => Ok(body.split_off(PREFIX)),
+        (1, Packing::Gzip) => body::gunzip(message, limit),
+        _ => Err(Error::invalid(
+            "body: the message is compressed in a way that grpc-encoding does not name",
+        )),
+    }
 }
 
 /// The services as one router.

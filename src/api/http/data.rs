@@ -32,7 +32,8 @@ impl List {
     /// # Errors
     /// Where it is ragged or not made of numbers, strings, booleans and nulls.
     pub fn read(reader: &mut Reader<'_>, dtype: DType, count: usize) -> Result<List, Error> {
-        let count = count.min(RESERVED_MAX);
+        // A value takes two bytes at the least, with its comma.
+        let count = count.min(RESERVED_MAX).min(reader.left() / 2);
         let mut list = List {
             values: match dtype {
                 DType::Fp32 => Values::F32(Vec::with_capacity(count)),

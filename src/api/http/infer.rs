@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::{SmallVec, smallvec};
 use uuid::fmt::Hyphenated;
@@ -11,9 +10,10 @@ use uuid::fmt::Hyphenated;
 use super::data::{self, List};
 use super::json::{Kind, Reader};
 use super::{Answer, Call};
-use crate::api::body::Body;
+use crate::api::body::{Body, Held};
 use crate::api::{Shared, explain, request_id};
 use crate::error::{Code, Error};
+use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
 use crate::tensor::{DType, Shape, Tensor, Tensors};
@@ -76,14 +76,23 @@ pub struct Parameters {
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn infer(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
+pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     let json_length = json_length(call.headers, body.len())?;
+    let large = shared.is_large(body.len());
     let asked = match json_length {
-        Some(0) => rows(shared, call, &body)?,
-        _ if shared.is_large(body.len()) => {
+        Some(0) => {
+            let revision = shared.server.revision(call.slot, call.revision)?;
+            match large {
+                true => aside(shared, call, move || rows(&revision, &body)).await?,
+                false => rows(&revision, &body)?,
+            }
+        }
+        _ if large => {
             let body = body.clone();
-            let decoding = move || Ok(asked(&body, json_length)?.into_owned());
-            shared.aside(decoding).await?
+            aside(shared, call, move || {
+                Ok(asked(&body, json_length)?.into_owned())
+            })
+            .await?
         }
         _ => asked(&body, json_length)?,
     };
@@ -123,6 +132,16 @@ pub fn decode_infer(body: &[u8], json_length: Option<usize>) -> Result<Tensors<'
     asked(body, json_length).map(|asked| asked.tensors)
 }
 
+/// Decodes a large body, within the caller's time.
+async fn aside(
+    shared: &Shared,
+    call: &Call<'_>,
+    decoding: impl FnOnce() -> Result<Asked<'static>, Error> + Send + 'static,
+) -> Result<Asked<'static>, Error> {
+    let deadline = shared.deadline(call.received, timeout(call.headers, None)?);
+    shared.aside(deadline, decoding).await
+}
+
 /// What the JSON and the bytes of a body ask for.
 fn asked(body: &[u8], json_length: Option<usize>) -> Result<Asked<'_>, Error> {
     let (json, binary) = body.split_at(json_length.unwrap_or(body.len()));
@@ -147,9 +166,8 @@ fn asked(body: &[u8], json_length: Option<usize>) -> Result<Asked<'_>, Error> {
 }
 
 /// A raw binary request: the body is rows and nothing else.
-fn rows(shared: &Shared, call: &Call<'_>, body: &[u8]) -> Result<Asked<'static>, Error> {
-    let found = shared.server.revision(call.slot, call.revision)?;
-    let signature = &found.signature;
+fn rows(revision: &Revision, body: &[u8]) -> Result<Asked<'static>, Error> {
+    let signature = &revision.signature;
     let (dtype, width) = (signature.element.dtype(), signature.columns.len());
     let row_bytes = width * dtype.size().unwrap_or(1);
     if body.is_empty() || !body.len().is_multiple_of(row_bytes) {
@@ -387,15 +405,17 @@ fn explain_parameter(reader: &mut Reader<'_>) -> Result<Option<Explain>, Error> 
 /// Gives every input its values, from its JSON or from the bytes after it, in order.
 fn tensors<'a>(inputs: SmallVec<[Input<'a>; 1]>, mut binary: &[u8]) -> Result<Tensors<'a>, Error> {
     let mut tensors = Tensors::new();
+    let mut names = super::json::Names::default();
     for input in inputs {
         let name = input.name;
         let missing =
             |what: &str| Error::invalid(format!("input \"{name}\": expected a key \"{what}\""));
         let dtype = input.dtype.ok_or_else(|| missing("datatype"))?;
         let shape = input.shape.ok_or_else(|| missing("shape"))?;
-        if tensors.iter().any(|tensor| tensor.name == name) {
+        if names.contains(&name) {
             return Err(Error::invalid(format!("input \"{name}\" is given twice")));
         }
+        names.insert(name.clone());
         let tensor = match (input.data, input.binary_size) {
             (Some(list), None) => list.into_typed(name, dtype, shape)?,
             (None, Some(size)) => {

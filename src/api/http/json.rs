@@ -3,6 +3,7 @@
 //! Beyond JSON it reads the bare words `NaN`, `Infinity` and `-Infinity`, which Python writes.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use smallvec::SmallVec;
 
@@ -36,6 +37,36 @@ pub enum Kind {
     Number,
     Bool,
     Null,
+}
+
+/// Names that were seen: a few in a list, many in a set, so that no document takes quadratic time.
+#[derive(Debug, Default)]
+pub struct Names<'a> {
+    few: SmallVec<[Cow<'a, str>; 8]>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+/// Names that are looked for one by one.
+const FEW: usize = 16;
+
+impl<'a> Names<'a> {
+    /// Whether the name was seen.
+    pub fn contains(&self, name: &str) -> bool {
+        match self.many.is_empty() {
+            true => self.few.iter().any(|few| few == name),
+            false => self.many.contains(name),
+        }
+    }
+
+    /// Notes a name that was not seen.
+    pub fn insert(&mut self, name: Cow<'a, str>) {
+        if self.many.is_empty() && self.few.len() < FEW {
+            self.few.push(name);
+            return;
+        }
+        self.many.extend(self.few.drain(..));
+        self.many.insert(name);
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -74,7 +105,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut field: impl FnMut(&mut Reader<'a>, &str) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut keys: SmallVec<[Cow<'a, str>; 8]> = SmallVec::new();
+        let mut keys = Names::default();
         self.open(b'{', "an object")?;
         if self.close_if(b'}') {
             return Ok(());
@@ -86,7 +117,7 @@ impl<'a> Reader<'a> {
             }
             self.expect(b':', "\":\"")?;
             field(self, &key)?;
-            keys.push(key);
+            keys.insert(key);
             if self.close_if(b'}') {
                 return Ok(());
             }
@@ -267,6 +298,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Bytes that are left.
+    pub fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
     /// An error at this place.
     pub fn error(&self, what: &str) -> Error {
         let at = self.at.min(self.bytes.len());
@@ -391,6 +427,27 @@ mod tests {
         });
         assert_eq!((count, values), (2, vec![1.0, -2.5]));
         assert_eq!(reader.number(), Ok(3.0));
+    }
+
+    #[test]
+    fn many_keys_are_told_apart() {
+        let keys = |count: usize| {
+            (0..count)
+                .map(|key| format!("\"k{key}\":0"))
+                .collect::<Vec<_>>()
+        };
+        let skip = |keys: Vec<String>| {
+            let text = format!("{{{}}}", keys.join(","));
+            Reader::new(text.as_bytes()).skip().is_ok()
+        };
+        for count in [1, 16, 17, 100] {
+            assert!(skip(keys(count)));
+            for twice in [0, count - 1] {
+                let mut keys = keys(count);
+                keys.push(format!("\"k{twice}\":0"));
+                assert!(!skip(keys), "{twice} of {count}");
+            }
+        }
     }
 
     #[test]

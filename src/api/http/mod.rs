@@ -9,7 +9,6 @@ mod predict;
 mod repository;
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::time::Instant;
 
 use axum::Router;
@@ -21,8 +20,8 @@ use axum::routing::{any, get, post};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use super::body::{self, Body, Charge};
-use super::{Listener, Shared};
+use super::body::{self, Body, Charge, Held};
+use super::{LARGE, Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
 pub use infer::decode_infer;
@@ -33,6 +32,9 @@ struct Context {
     shared: Shared,
     listener: Listener,
 }
+
+/// Packed bodies up to this size are unpacked on the serving thread, if little comes out.
+const GZIP_SMALL: usize = 16 << 10;
 
 /// The answer of a route.
 type Routed = Result<axum::response::Response, Error>;
@@ -163,10 +165,9 @@ async fn predict(
         headers,
         received,
     };
-    let mut charge = Charge::new(&shared.bodies);
     // The same limit holds for the body to arrive as for the work on it.
     let deadline = shared.deadline(received, None);
-    let body = read_body(shared, headers, body, (deadline, &mut charge)).await?;
+    let body = read_body(shared, headers, body, deadline).await?;
     match target.dialect {
         Dialect::V2 => infer::infer(shared, &call, body).await,
         Dialect::V1 => predict::predict(shared, &call, body).await,
@@ -264,23 +265,20 @@ async fn read_body<B>(
     shared: &Shared,
     headers: &HeaderMap,
     body: B,
-    (deadline, charge): (Option<Instant>, &mut Charge),
-) -> Result<Bytes, Error>
+    deadline: Option<Instant>,
+) -> Result<Held, Error>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     let limit = shared.settings.body_bytes_max;
-    let bytes = body::read(body, limit, deadline, charge).await?;
+    let mut charge = Charge::new(&shared.bodies);
+    let bytes = body::read(body, limit, deadline, &mut charge).await?;
     match headers
         .get(header::CONTENT_ENCODING)
         .map(HeaderValue::as_bytes)
     {
-        None | Some(b"identity") => Ok(bytes),
-        Some(b"gzip") => {
-            let bytes = shared.aside(move || gunzip(&bytes, limit)).await?;
-            charge.raise(bytes.len())?;
-            Ok(bytes)
-        }
+        None | Some(b"identity") => Ok(Held::new(bytes, charge)),
+        Some(b"gzip") => unpacked(shared, bytes, charge, deadline).await,
         Some(_) => Err(Error::new(
             Code::UnsupportedMedia,
             "content-encoding: expected gzip or identity",
@@ -288,24 +286,33 @@ where
     }
 }
 
-/// The body of a request that is not a prediction.
-async fn whole_body(shared: &Shared, request: axum::extract::Request) -> Result<Bytes, Error> {
-    let (parts, body) = request.into_parts();
-    let mut charge = Charge::new(&shared.bodies);
-    let deadline = shared.deadline(Instant::now(), None);
-    read_body(shared, &parts.headers, body, (deadline, &mut charge)).await
+/// What comes out of gzip.
+async fn unpacked(
+    shared: &Shared,
+    bytes: Bytes,
+    mut charge: Charge,
+    deadline: Option<Instant>,
+) -> Result<Held, Error> {
+    let limit = shared.settings.body_bytes_max;
+    if bytes.len() <= GZIP_SMALL
+        && let Ok(out) = body::gunzip(&bytes, limit.min(LARGE))
+    {
+        return Ok(Held::new(out, charge));
+    }
+    // Large, or broken.
+    let work = move || {
+        let out = body::gunzip(&bytes, limit)?;
+        charge.raise(out.len())?;
+        Ok(Held::new(out, charge))
+    };
+    shared.aside(deadline, work).await
 }
 
-fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
-    let mut out = Vec::new();
-    let mut decoder = flate2::read::MultiGzDecoder::new(bytes).take(limit as u64 + 1);
-    decoder
-        .read_to_end(&mut out)
-        .map_err(|_| Error::invalid("the body is not whole gzip data"))?;
-    if out.len() > limit {
-        return Err(body::too_large(limit));
-    }
-    Ok(out.into())
+/// The body of a request that is not a prediction.
+async fn whole_body(shared: &Shared, request: axum::extract::Request) -> Result<Held, Error> {
+    let (parts, body) = request.into_parts();
+    let deadline = shared.deadline(Instant::now(), None);
+    read_body(shared, &parts.headers, body, deadline).await
 }
 
 fn json_answer(value: &serde_json::Value) -> axum::response::Response {

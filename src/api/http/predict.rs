@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use axum::body::Bytes;
 use smallvec::smallvec;
 
 use super::data::{self, List};
@@ -11,7 +10,7 @@ use super::infer::{parameters, timeout};
 use super::json::{Kind, Reader};
 use super::{Answer, Call};
 use crate::api::Shared;
-use crate::api::body::Body;
+use crate::api::body::{Body, Held};
 use crate::error::Error;
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
@@ -29,7 +28,7 @@ struct Records {
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn predict(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
+pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     let (tensors, explain) = if shared.is_large(body.len()) {
         let body = body.clone();
         let decoding = move || {
@@ -37,7 +36,8 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Bytes) -> Answer {
             let tensors: Tensors = tensors.into_iter().map(Tensor::into_owned).collect();
             Ok((tensors, explain))
         };
-        shared.aside(decoding).await?
+        let deadline = shared.deadline(call.received, timeout(call.headers, None)?);
+        shared.aside(deadline, decoding).await?
     } else {
         decode(&body)?
     };

@@ -45,10 +45,21 @@ struct First(Shared);
 /// the runtime's queue and a look at the sockets, about a microsecond.
 const GAIN_NS: u64 = 2_000;
 
-/// Whether a request of so many rows is worth gathering.
+/// Time that a call may take a serving thread for, once it is more than a block of 64 rows.
+const CALL_NS: u64 = 500_000;
+
+/// Whether a request of so many rows is worth gathering: it costs half as much at the most, and less
+/// by [`GAIN_NS`].
 pub fn pays(revision: &Revision, rows: usize) -> bool {
     let in_batch = revision.cost.batch_row_ns.saturating_mul(rows as u64);
-    revision.cost.of(rows).saturating_sub(in_batch) >= GAIN_NS
+    let alone = revision.cost.of(rows);
+    in_batch.saturating_mul(2) <= alone && alone - in_batch >= GAIN_NS
+}
+
+/// Rows of one call.
+fn rows_max(revision: &Revision, policy: &Policy) -> usize {
+    let in_time = (CALL_NS / revision.cost.batch_row_ns.max(1)) as usize;
+    in_time.max(64).min(policy.max_batch_rows)
 }
 
 /// Computes rows with those of other requests that are there.
@@ -58,7 +69,7 @@ pub fn pays(revision: &Revision, rows: usize) -> bool {
 pub async fn run(revision: &Arc<Revision>, rows: Rows, policy: &Policy) -> Answer {
     let alone = |rows: Rows| compute(revision, &rows.into(), Dispatch::Inline);
     let count = rows.len();
-    if let Some(result) = join(revision.uid, &rows, policy.max_batch_rows) {
+    if let Some(result) = join(revision.uid, &rows, rows_max(revision, policy)) {
         // Failed for all, or given up by the first: these rows are tried alone.
         return match result.await {
             Ok(results) => Ok(results),

@@ -16,6 +16,7 @@ use super::{Policy, Settings, Work};
 use crate::error::Error;
 use crate::model::revision::Revision;
 use crate::model::usage::Dispatch;
+use crate::serve::extras::{Extras, Kind};
 use crate::tensor::Rows;
 
 /// The lanes and who waits at their end.
@@ -89,7 +90,7 @@ pub type Answer = Result<Vec<f64>, Error>;
 
 /// Rows of a part with extras: a thread is taken by them for a few milliseconds at the most.
 const EXTRA_ROWS: usize = 8;
-/// What work with extras costs, in predictions; the order of magnitude.
+/// What contributions cost, in predictions; the order of magnitude.
 const EXTRA_COST: u64 = 100;
 /// The time that a part of a request should take: this long it may keep others waiting.
 const PART_NS: u64 = 1_000_000;
@@ -163,22 +164,20 @@ impl Queue {
     ) -> Result<Vec<oneshot::Receiver<Answer>>, Error> {
         let Work { rows, extras } = work.into();
         let count = rows.len();
-        let (rows_max, factor) = match extras {
-            Some(_) => (policy.max_batch_rows.min(EXTRA_ROWS), EXTRA_COST),
-            None => (part_rows(revision, policy), 1),
-        };
-        let parts = split(rows, rows_max);
-        let cost_ns = revision.cost.of(count);
         let lane = match &extras {
             Some(_) => Lane::Extras,
-            None if count > policy.max_batch_rows && cost_ns > PART_NS => Lane::Large,
+            None if count > policy.max_batch_rows && revision.cost.of(count) > PART_NS => {
+                Lane::Large
+            }
             None => Lane::Small,
         };
+        let rows_max = match lane {
+            Lane::Small | Lane::Large => part_rows(revision, policy),
+            Lane::Extras => policy.max_batch_rows.min(EXTRA_ROWS),
+        };
+        let parts = split(rows, rows_max);
         let policy = Policy {
-            max_batch_rows: match lane {
-                Lane::Small => policy.max_batch_rows,
-                Lane::Large | Lane::Extras => rows_max,
-            },
+            max_batch_rows: rows_max,
             ..policy.clone()
         };
         let queued = Instant::now();
@@ -188,7 +187,7 @@ impl Queue {
             let (reply, receiver) = oneshot::channel();
             replies.push(receiver);
             jobs.push(Job {
-                ns: revision.cost.of(rows.len()).saturating_mul(factor),
+                ns: expected_ns(revision, rows.len(), rows_max, extras.as_deref()),
                 revision: Arc::clone(revision),
                 work: Work {
                     rows,
@@ -214,14 +213,15 @@ impl Queue {
             waiting.ns = waiting.ns.saturating_add(job.ns);
             waiting.jobs.push_back(job);
         }
-        drop(state);
-        // A thread that gathers sleeps at the same place as idle ones and may not want this job.
+        // Before the lock is given back: a thread that gathers sleeps at the same place as idle ones
+        // and may not want this job, so there must be none that `several` does not know of.
         let wake = &self.wake[lane.threads() as usize];
         if several {
             wake.notify_all();
         } else {
             wake.notify_one();
         }
+        drop(state);
         Ok(replies)
     }
 
@@ -377,6 +377,21 @@ fn part_rows(revision: &Revision, policy: &Policy) -> usize {
         false => PART_ROWS_MIN,
     };
     rows.max(min).min(policy.max_batch_rows)
+}
+
+/// What rows are expected to cost where others wait as well: in batches, they cost as in a full one.
+fn expected_ns(revision: &Revision, rows: usize, rows_max: usize, extras: Option<&Extras>) -> u64 {
+    let cost = revision.cost;
+    let alone = cost.of(rows);
+    let in_batch = match rows_max >= BLOCK {
+        true => alone.min(cost.batch_row_ns.saturating_mul(rows as u64)),
+        false => alone,
+    };
+    let explains = |extras: &Extras| extras.tensors.iter().any(|it| it.kind != Kind::Leaves);
+    match extras.is_some_and(explains) {
+        true => in_batch.saturating_mul(EXTRA_COST),
+        false => in_batch,
+    }
 }
 
 /// Rows in parts of about the same size, at most `rows_max` each.
