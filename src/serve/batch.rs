@@ -137,8 +137,10 @@ impl Batcher {
         let work = work.into();
         let cost_ns = revision.cost.of(work.rows.len());
         let inline_ns = policy.inline_us_max.saturating_mul(1000);
-        if work.extras.is_none() && cost_ns <= inline_ns {
-            return match gather::pays(revision, work.rows.len()) {
+        let count = work.rows.len();
+        let cheap = cost_ns <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
+        if work.extras.is_none() && cheap {
+            return match gather::pays(revision, count) {
                 true => gather::run(revision, work.rows, policy).await,
                 false => compute(revision, &work, Dispatch::Inline),
             };

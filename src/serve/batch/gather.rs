@@ -48,6 +48,9 @@ const GAIN_NS: u64 = 2_000;
 /// Time that a call may take a serving thread for, once it is more than a block of 64 rows.
 const CALL_NS: u64 = 500_000;
 
+/// Rows of a block: what kernels take at a time.
+const BLOCK: usize = 64;
+
 /// Whether a request of so many rows is worth gathering: it costs half as much at the most, and less
 /// by [`GAIN_NS`].
 pub fn pays(revision: &Revision, rows: usize) -> bool {
@@ -56,10 +59,20 @@ pub fn pays(revision: &Revision, rows: usize) -> bool {
     in_batch.saturating_mul(2) <= alone && alone - in_batch >= GAIN_NS
 }
 
+/// Whether a request that is dear alone costs up to `inline_ns` among others, and neither it alone nor
+/// a whole block takes the serving thread for longer than [`CALL_NS`].
+pub fn makes_cheap(revision: &Revision, rows: usize, inline_ns: u64) -> bool {
+    let row_ns = revision.cost.batch_row_ns;
+    pays(revision, rows)
+        && row_ns.saturating_mul(rows as u64) <= inline_ns
+        && row_ns.saturating_mul(BLOCK as u64) <= CALL_NS
+        && revision.cost.of(rows) <= CALL_NS
+}
+
 /// Rows of one call.
 fn rows_max(revision: &Revision, policy: &Policy) -> usize {
     let in_time = (CALL_NS / revision.cost.batch_row_ns.max(1)) as usize;
-    in_time.max(64).min(policy.max_batch_rows)
+    in_time.max(BLOCK).min(policy.max_batch_rows)
 }
 
 /// Computes rows with those of other requests that are there.

@@ -347,6 +347,26 @@ async fn requests_that_are_there_together_are_one_call() {
 }
 
 #[tokio::test]
+async fn what_is_dear_alone_and_cheap_among_others_stays_on_its_thread() {
+    let batcher = batcher(1);
+    // 10 µs a row alone, 1 µs in a batch: 80 µs and 8, with a limit of 50.
+    let gaining = gaining(1);
+    let run = |rows, limit_us| {
+        let policy = Policy {
+            inline_us_max: limit_us,
+            ..policy(256, 0)
+        };
+        let (batcher, gaining) = (&batcher, &gaining);
+        async move { batcher.run(gaining, ones(rows), &policy, None).await }
+    };
+    assert_eq!(run(8, 50).await, Ok(vec![1.0; 8]));
+    assert_eq!(gaining.usage.batches(Dispatch::Inline), 1);
+    // More than the limit among others, too.
+    assert_eq!(run(8, 7).await, Ok(vec![1.0; 8]));
+    assert_eq!(gaining.usage.batches(Dispatch::Inline), 1);
+}
+
+#[tokio::test]
 async fn who_joined_a_call_is_answered_when_it_fails_or_is_given_up() {
     let (batcher, policy) = (batcher(1), policy(64, 0));
     let gaining = gaining(1);
