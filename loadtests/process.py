@@ -101,7 +101,7 @@ class Process:
                 self.process.kill()
                 self.process.wait()
         for pid in tree[1:]:
-            # Only those that are still of this session: ids are used again.
+            # Only those that are still in the group: ids are used again.
             fields = stat_fields(pathlib.Path(f"/proc/{pid}/stat"))
             if fields and int(fields[3]) == self.process.pid:
                 os.kill(pid, signal.SIGKILL)
