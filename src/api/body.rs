@@ -43,6 +43,8 @@ pub struct Charge {
 
 /// Bodies up to this size are not charged: the number of connections and their streams bounds them.
 const SMALL: usize = 4 << 10;
+/// Packed bodies up to this size are unpacked on the serving thread.
+const PACKED_SMALL: usize = 16 << 10;
 /// Memory taken at once for a body that says it is this large or larger.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -144,6 +146,13 @@ pub fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
         return Err(too_large(limit));
     }
     Ok(out.into())
+}
+
+/// Unpacks a small body on the spot, if little comes out; `None` for all that is to be unpacked aside,
+/// broken ones among them.
+pub fn gunzip_small(bytes: &[u8], limit: usize) -> Option<Bytes> {
+    let small = bytes.len() <= PACKED_SMALL;
+    small.then(|| gunzip(bytes, limit.min(super::LARGE)).ok())?
 }
 
 /// Reads a whole body. `charge` holds its room for as long as the caller keeps it.

@@ -52,8 +52,8 @@ pub struct Settings {
     pub libraries: Libraries,
 }
 
-/// Rows of the timed batch.
-const BATCH: usize = 64;
+/// Rows of the timed batch: the block that kernels take at a time.
+pub const BATCH: usize = 64;
 /// Random rows that a revision is compared with its library on.
 const VERIFY_ROWS: usize = 256;
 /// Time given to each of the two measurements; the fastest call counts, so few are enough.

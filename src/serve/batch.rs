@@ -135,10 +135,10 @@ impl Batcher {
         deadline: Option<Instant>,
     ) -> Result<Vec<f64>, Error> {
         let work = work.into();
-        let cost_ns = revision.cost.of(work.rows.len());
-        let inline_ns = policy.inline_us_max.saturating_mul(1000);
         let count = work.rows.len();
-        let cheap = cost_ns <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
+        let inline_ns = policy.inline_us_max.saturating_mul(1000);
+        let cheap =
+            revision.cost.of(count) <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
         if work.extras.is_none() && cheap {
             return match gather::pays(revision, count) {
                 true => gather::run(revision, work.rows, policy).await,

@@ -181,6 +181,36 @@ async fn a_body_over_the_limit_is_refused_before_and_after_gzip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn packed_messages_are_answered_up_to_the_limit() {
+    let models = tempfile::tempdir().unwrap();
+    let mut settings = config(models.path());
+    settings.api.body_bytes_max = 1 << 20;
+    let running = start(settings).await;
+    add_gated(&running, "echo");
+    let mut client = client(&running)
+        .await
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip);
+    // A few bytes, what is unpacked aside, and what is small only until it is unpacked.
+    for count in [1, 20_000, 100_000, 1_000_000] {
+        let answer = client
+            .model_infer(grpc_request("echo", &vec![7.0; count]))
+            .await;
+        match answer {
+            Ok(answer) => {
+                let outputs = answer.into_inner().outputs;
+                let values = &outputs[0].contents.as_ref().unwrap().fp64_contents;
+                assert!(count <= 100_000 && *values == vec![7.0; count]);
+            }
+            Err(status) => {
+                assert_eq!(count, 1_000_000, "{status}");
+                assert_eq!(status.code() as i32, Code::TooLarge.grpc(), "{status}");
+            }
+        }
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn overload_is_refused_at_once_and_passes() {
     let models = tempfile::tempdir().unwrap();
     let mut settings = config(models.path());

@@ -69,7 +69,7 @@ const METHODS: &str = "/inference.GRPCInferenceService/";
 /// What comes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Answers a request: predictions by a straight lane, all else, and what is compressed, by `router`.
+/// Answers a request: predictions by a straight lane, all else by `router`.
 pub async fn answer(
     shared: &Shared,
     router: &Router,
@@ -144,17 +144,26 @@ async fn predict(
     (bytes, charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
-    let request = if packing == Packing::Gzip || shared.is_large(bytes.len()) {
-        let deadline = shared.deadline(received, None);
-        let mut charge = charge;
-        let work = move || {
-            let message = headless(bytes, packing, limit)?;
-            charge.raise(message.len())?;
-            infer::read(message)
-        };
-        shared.aside(deadline, work).await?
-    } else {
-        infer::read(headless(bytes, packing, limit)?)?
+    let (packed, message) = headless(bytes, packing)?;
+    let small = match packed {
+        false if shared.is_large(message.len()) => None,
+        false => Some(message.clone()),
+        true => body::gunzip_small(&message, limit),
+    };
+    let request = match small {
+        Some(message) => infer::read(message)?,
+        None => {
+            let mut charge = charge;
+            let work = move || {
+                let message = match packed {
+                    true => body::gunzip(&message, limit)?,
+                    false => message,
+                };
+                charge.raise(message.len())?;
+                infer::read(message)
+            };
+            shared.aside(shared.deadline(received, None), work).await?
+        }
     };
     let message = infer::infer(shared, headers, received, request).await?;
     let length = message.encoded_len();
@@ -181,21 +190,24 @@ fn refusal(error: Error) -> axum::http::Response<Body> {
     response.map(|_none| Body::Whole(None))
 }
 
-/// A body's one message, unpacked.
-fn headless(mut body: Bytes, packing: Packing, limit: usize) -> Result<Bytes, Error> {
+/// A body's one message, and whether it is packed.
+fn headless(mut body: Bytes, packing: Packing) -> Result<(bool, Bytes), Error> {
     let expected = || Error::invalid("body: expected one gRPC message");
     let (prefix, message) = body.split_first_chunk::<PREFIX>().ok_or_else(expected)?;
     let [compressed, length @ ..] = *prefix;
     if u32::from_be_bytes(length) as usize != message.len() {
         return Err(expected());
     }
-    match (compressed, packing) {
-        (0, _) => Ok(body.split_off(PREFIX)),
-        (1, Packing::Gzip) => body::gunzip(message, limit),
-        _ => Err(Error::invalid(
-            "body: the message is compressed in a way that grpc-encoding does not name",
-        )),
-    }
+    let packed = match (compressed, packing) {
+        (0, _) => false,
+        (1, Packing::Gzip) => true,
+        _ => {
+            return Err(Error::invalid(
+                "body: the message is compressed in a way that grpc-encoding does not name",
+            ));
+        }
+    };
+    Ok((packed, body.split_off(PREFIX)))
 }
 
 /// The services as one router.

@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge, Held};
-use super::{LARGE, Listener, Shared};
+use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
 pub use infer::decode_infer;
@@ -32,9 +32,6 @@ struct Context {
     shared: Shared,
     listener: Listener,
 }
-
-/// Packed bodies up to this size are unpacked on the serving thread, if little comes out.
-const GZIP_SMALL: usize = 16 << 10;
 
 /// The answer of a route.
 type Routed = Result<axum::response::Response, Error>;
@@ -294,12 +291,9 @@ async fn unpacked(
     deadline: Option<Instant>,
 ) -> Result<Held, Error> {
     let limit = shared.settings.body_bytes_max;
-    if bytes.len() <= GZIP_SMALL
-        && let Ok(out) = body::gunzip(&bytes, limit.min(LARGE))
-    {
+    if let Some(out) = body::gunzip_small(&bytes, limit) {
         return Ok(Held::new(out, charge));
     }
-    // Large, or broken.
     let work = move || {
         let out = body::gunzip(&bytes, limit)?;
         charge.raise(out.len())?;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::queue::Answer;
 use super::{Policy, compute};
 use crate::error::Error;
-use crate::model::revision::Revision;
+use crate::model::revision::{BATCH, Revision};
 use crate::model::usage::Dispatch;
 use crate::tensor::Rows;
 
@@ -45,11 +45,8 @@ struct First(Shared);
 /// the runtime's queue and a look at the sockets, about a microsecond.
 const GAIN_NS: u64 = 2_000;
 
-/// Time that a call may take a serving thread for, once it is more than a block of 64 rows.
+/// Time that a call may take a serving thread for, once it has more rows than a block.
 const CALL_NS: u64 = 500_000;
-
-/// Rows of a block: what kernels take at a time.
-const BLOCK: usize = 64;
 
 /// Whether a request of so many rows is worth gathering: it costs half as much at the most, and less
 /// by [`GAIN_NS`].
@@ -65,14 +62,14 @@ pub fn makes_cheap(revision: &Revision, rows: usize, inline_ns: u64) -> bool {
     let row_ns = revision.cost.batch_row_ns;
     pays(revision, rows)
         && row_ns.saturating_mul(rows as u64) <= inline_ns
-        && row_ns.saturating_mul(BLOCK as u64) <= CALL_NS
+        && row_ns.saturating_mul(BATCH as u64) <= CALL_NS
         && revision.cost.of(rows) <= CALL_NS
 }
 
 /// Rows of one call.
 fn rows_max(revision: &Revision, policy: &Policy) -> usize {
     let in_time = (CALL_NS / revision.cost.batch_row_ns.max(1)) as usize;
-    in_time.max(BLOCK).min(policy.max_batch_rows)
+    in_time.max(BATCH).min(policy.max_batch_rows)
 }
 
 /// Computes rows with those of other requests that are there.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Policy, Settings, Work};
 use crate::error::Error;
-use crate::model::revision::Revision;
+use crate::model::revision::{BATCH, Revision};
 use crate::model::usage::Dispatch;
 use crate::serve::extras::{Extras, Kind};
 use crate::tensor::Rows;
@@ -96,8 +96,6 @@ const EXTRA_COST: u64 = 100;
 const PART_NS: u64 = 1_000_000;
 /// Rows of a part at the least, however slow the model.
 const PART_ROWS_MIN: usize = 8;
-/// Rows that kernels take at a time, and that costs of batches are measured with.
-const BLOCK: usize = 64;
 
 impl Lane {
     const ALL: [Lane; 3] = [Lane::Small, Lane::Large, Lane::Extras];
@@ -373,7 +371,7 @@ fn part_rows(revision: &Revision, policy: &Policy) -> usize {
     let cost = revision.cost;
     let rows = (PART_NS / cost.batch_row_ns.max(1)) as usize;
     let min = match cost.batch_row_ns.saturating_mul(2) < cost.row_ns {
-        true => BLOCK,
+        true => BATCH,
         false => PART_ROWS_MIN,
     };
     rows.max(min).min(policy.max_batch_rows)
@@ -383,7 +381,7 @@ fn part_rows(revision: &Revision, policy: &Policy) -> usize {
 fn expected_ns(revision: &Revision, rows: usize, rows_max: usize, extras: Option<&Extras>) -> u64 {
     let cost = revision.cost;
     let alone = cost.of(rows);
-    let in_batch = match rows_max >= BLOCK {
+    let in_batch = match rows_max >= BATCH {
         true => alone.min(cost.batch_row_ns.saturating_mul(rows as u64)),
         false => alone,
     };
@@ -401,7 +399,7 @@ fn split(rows: Rows, rows_max: usize) -> Vec<Rows> {
         return vec![rows];
     }
     let even = count.div_ceil(count.div_ceil(rows_max));
-    let size = even.next_multiple_of(BLOCK).min(rows_max);
+    let size = even.next_multiple_of(BATCH).min(rows_max);
     let starts = (0..count).step_by(size);
     starts
         .map(|start| rows.slice(start, (start + size).min(count)))
