@@ -16,6 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api::{self, Aside, Budget, Connections, Entrance, Shared};
 use crate::config::Config;
 use crate::engine;
+use crate::journal::{self, Journal};
+use crate::rollout::{self, Rollout};
 use crate::serve::Server;
 use crate::source::dir;
 use crate::task::{Priority, Supervisor};
@@ -92,6 +94,10 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let engines = engine::present(&config.revision.libraries);
     let window = Duration::from_secs(config.telemetry.window_s);
     let metrics = Arc::new(Metrics::new(window, started));
+    let rollout = match server.records_any() {
+        false => None,
+        true => Some(start_rollout(config.journal, config.rollout, &server, &supervisor)?),
+    };
     let repository = dir::start(
         config.source,
         config.revision,
@@ -101,6 +107,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let shared = Shared {
         server: Arc::clone(&server),
         repository,
+        rollout,
         settings: Arc::clone(&settings),
         engines: Arc::new(engines),
         metrics: Arc::clone(&metrics),
@@ -118,6 +125,16 @@ pub async fn start(config: Config) -> Result<Running, String> {
         close,
         settings,
     })
+}
+
+fn start_rollout(
+    journal: journal::Settings,
+    settings: rollout::Settings,
+    server: &Arc<Server>,
+    supervisor: &Supervisor,
+) -> Result<Rollout, String> {
+    let journal = Journal::start(journal, supervisor).map_err(|error| error.to_string())?;
+    Rollout::start(server, journal, settings, supervisor).map_err(|error| error.to_string())
 }
 
 impl Running {

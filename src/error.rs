@@ -26,6 +26,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The caller may not do this here.
     Forbidden,
+    /// What is asked for does not go with the state of things.
+    Conflict,
     /// The body or the number of rows is over its limit.
     TooLarge,
     /// The body's encoding or media type is not one that is read here.
@@ -46,11 +48,12 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the table's order.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::InvalidArgument,
         Code::NotFound,
         Code::MethodNotAllowed,
         Code::Forbidden,
+        Code::Conflict,
         Code::TooLarge,
         Code::UnsupportedMedia,
         Code::NotReady,
@@ -68,6 +71,7 @@ impl Code {
             Code::NotFound => ("not_found", 404, 5),
             Code::MethodNotAllowed => ("method_not_allowed", 405, 12),
             Code::Forbidden => ("forbidden", 403, 7),
+            Code::Conflict => ("conflict", 409, 9),
             Code::TooLarge => ("too_large", 413, 11),
             Code::UnsupportedMedia => ("unsupported_media", 415, 3),
             Code::NotReady => ("not_ready", 503, 14),

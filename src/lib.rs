@@ -15,6 +15,8 @@ pub mod serve;
 pub mod task;
 pub mod telemetry;
 // Layer 3.
+pub mod journal;
+pub mod rollout;
 pub mod source;
 // Layer 4.
 pub mod api;

@@ -293,6 +293,7 @@ fn request(values: &[f32], rows: usize, received: Instant) -> InferRequest<'stat
         }],
         outputs: Names::new(),
         explain: None,
+        key: None,
         deadline: None,
         protocol: Protocol::Http,
         received,

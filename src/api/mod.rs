@@ -9,18 +9,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::serve::Server;
+use crate::rollout::Rollout;
+use crate::serve::{Prediction, Server, record};
 use crate::source::Repository;
 use crate::task::{Priority, Supervisor};
 pub use body::{Body, Budget};
@@ -30,6 +30,8 @@ pub use body::{Body, Budget};
 pub struct Shared {
     pub server: Arc<Server>,
     pub repository: Repository,
+    /// Labels and trials; `None` when no slot has any.
+    pub rollout: Option<Rollout>,
     pub settings: Arc<Settings>,
     /// The engines that models may have here: name, and why it is missing.
     pub engines: Arc<Vec<(&'static str, Result<(), String>)>>,
@@ -280,16 +282,11 @@ impl Shared {
     }
 }
 
-/// A new request id, a UUID of version 7, written into `buffer`.
-fn request_id(buffer: &mut [u8; Hyphenated::LENGTH]) -> &str {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    // The generator is the thread's own: no lock, and a system call once in many ids.
-    let random = Uuid::new_v4().into_bytes();
-    let mut bits = [0; 10];
-    // Not the two bytes that hold the version and the variant of the random one.
-    bits[..6].copy_from_slice(&random[..6]);
-    bits[6..].copy_from_slice(&random[10..14]);
-    let ms = now.unwrap_or_default().as_millis() as u64;
-    let id = uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid();
+/// The id of a request that brought none: its prediction's, or a new one; written into `buffer`.
+fn request_id(prediction: Option<Prediction>, buffer: &mut [u8; Hyphenated::LENGTH]) -> &str {
+    let id = match prediction {
+        Some(prediction) => prediction.id,
+        None => record::new_id(),
+    };
     id.hyphenated().encode_lower(buffer)
 }

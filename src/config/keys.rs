@@ -1,6 +1,8 @@
 //! The table of keys. The file's reader, the environment, the flags, the check for unknown keys and
 //! the test of the example file all read this one list.
 
+mod trials;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use super::source::Value;
 use super::{Config, check, native_dir};
 use crate::api::ModelControl;
 use crate::engine::Choice;
+use crate::rollout;
 use crate::serve::SlotSettings;
 use crate::telemetry::log;
 
@@ -23,11 +26,22 @@ pub struct Key {
 pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
-    /// The same, of all slots or of one.
-    SlotCount(RangeInclusive<u64>, fn(&mut SlotSettings, u64)),
     Bool(fn(&mut Config, bool)),
     /// A text, refused with what was expected.
     Text(fn(&mut Config, &str) -> Result<(), String>),
+    /// The same and more, of all slots or of one.
+    SlotCount(RangeInclusive<u64>, fn(&mut OneSlot<'_>, u64)),
+    SlotNumber(RangeInclusive<f64>, fn(&mut OneSlot<'_>, f64)),
+    SlotBool(fn(&mut OneSlot<'_>, bool)),
+    SlotText(fn(&mut OneSlot<'_>, &str) -> Result<(), String>),
+    SlotTime(fn(&mut OneSlot<'_>, u64)),
+    SlotList(fn(&mut OneSlot<'_>, &[String]) -> Result<(), String>),
+}
+
+/// The settings of one slot, or of all that have none of their own.
+pub struct OneSlot<'a> {
+    pub serve: &'a mut SlotSettings,
+    pub rollout: &'a mut rollout::SlotSettings,
 }
 
 // Limits keep a slip of the hand from becoming a machine without memory, and every time far from
@@ -42,8 +56,8 @@ const MINUTE_US: u64 = 60 * 1_000_000;
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
-/// Every key there is, in the order of the documentation.
-pub static KEYS: [Key; 35] = [
+/// Every key but those of trials, in the order of the documentation.
+static KEYS: [Key; 41] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
@@ -130,18 +144,37 @@ pub static KEYS: [Key; 35] = [
         c.serve.batch.queue_ms_max = v;
     }),
     slot_count("batch", "max_batch_rows", 1..=ROWS_MAX, |s, v| {
-        s.policy.max_batch_rows = size(v);
+        s.serve.policy.max_batch_rows = size(v);
     }),
     slot_count("batch", "max_queue_delay_us", 0..=MINUTE_US, |s, v| {
-        s.policy.max_queue_delay_us = v;
+        s.serve.policy.max_queue_delay_us = v;
     }),
     slot_count("batch", "inline_us_max", 0..=MINUTE_US, |s, v| {
-        s.policy.inline_us_max = v;
+        s.serve.policy.inline_us_max = v;
     }),
     slot_count("cache", "capacity_bytes", 0..=BYTES_MAX, |s, v| {
-        s.cache.capacity_bytes = v;
+        s.serve.cache.capacity_bytes = v;
     }),
-    slot_count("cache", "ttl_s", 0..=YEAR_S, |s, v| s.cache.ttl_s = v),
+    slot_count("cache", "ttl_s", 0..=YEAR_S, |s, v| {
+        s.serve.cache.ttl_s = v;
+    }),
+    text("journal", "store", |c, v| {
+        c.journal.store = v.to_string();
+        Ok(())
+    }),
+    count("journal", "queue_rows_max", 1..=ROWS_MAX, |c, v| {
+        c.journal.queue_rows_max = size(v);
+    }),
+    count("journal", "rows_per_second_max", 0..=ROWS_MAX, |c, v| {
+        c.serve.record.rows_per_second_max = v;
+    }),
+    count("journal", "flush_ms", 1..=HOUR_S, |c, v| c.journal.flush_ms = v),
+    count("journal", "retention_days", 0..=36_600, |c, v| {
+        c.journal.retention_days = v;
+    }),
+    count("journal", "bytes_max", 0..=BYTES_MAX, |c, v| {
+        c.journal.bytes_max = v;
+    }),
     count("telemetry", "window_s", 1..=HOUR_S, |c, v| {
         c.telemetry.window_s = v;
     }),
@@ -165,6 +198,11 @@ pub static KEYS: [Key; 35] = [
 /// The section of sections of one slot each.
 pub const SLOTS: &str = "slots";
 
+/// Every key there is, in the order of the documentation.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(trials::KEYS.iter())
+}
+
 impl Key {
     /// `section.name`.
     pub fn path(&self) -> String {
@@ -182,11 +220,13 @@ impl Key {
         value: &Value,
     ) -> Result<(), String> {
         match &self.set {
+            Set::SlotCount(range, set) => set(&mut one_slot(config, slot), value.count(range)?),
+            Set::SlotNumber(range, set) => set(&mut one_slot(config, slot), value.number(range)?),
+            Set::SlotBool(set) => set(&mut one_slot(config, slot), value.bool()?),
+            Set::SlotText(set) => set(&mut one_slot(config, slot), value.text()?)?,
+            Set::SlotTime(set) => set(&mut one_slot(config, slot), value.time_ms()?),
+            Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
-            Set::SlotCount(range, set) => {
-                let count = value.count(range)?;
-                set(slot_settings(config, slot), count);
-            }
             Set::Bool(set) => set(config, value.bool()?),
             Set::Text(set) => set(config, value.text()?)?,
         }
@@ -194,14 +234,13 @@ impl Key {
     }
 
     fn is_of_slots(&self) -> bool {
-        matches!(self.set, Set::SlotCount(..))
+        !matches!(self.set, Set::Count(..) | Set::Bool(_) | Set::Text(_))
     }
 }
 
 /// The names of the sections of all slots (`of_slot` false) or of one.
 pub fn sections(of_slot: bool) -> Vec<&'static str> {
-    let mut names: Vec<&str> = KEYS
-        .iter()
+    let mut names: Vec<&str> = all()
         .filter(|key| !of_slot || key.is_of_slots())
         .map(|key| key.section)
         .collect();
@@ -218,8 +257,7 @@ pub fn sections(of_slot: bool) -> Vec<&'static str> {
 /// What the name may have been meant to be.
 pub fn find(slot: Option<&str>, section: &str, name: &str) -> Result<&'static Key, String> {
     let of_slot = slot.is_some();
-    let within: Vec<&'static Key> = KEYS
-        .iter()
+    let within: Vec<&'static Key> = all()
         .filter(|key| key.section == section && (!of_slot || key.is_of_slots()))
         .collect();
     if within.is_empty() {
@@ -229,7 +267,7 @@ pub fn find(slot: Option<&str>, section: &str, name: &str) -> Result<&'static Ke
         return Ok(key);
     }
     let header = header(slot, section);
-    let elsewhere = KEYS.iter().find(|key| key.name == name);
+    let elsewhere = all().find(|key| key.name == name);
     let names: Vec<&str> = within.iter().map(|key| key.name).collect();
     Err(match (elsewhere, check::closest(name, &names)) {
         (Some(key), _) => format!(
@@ -254,7 +292,7 @@ pub fn unknown_section(slot: Option<&str>, section: &str) -> String {
         return format!("unknown section {header}; did you mean \"{meant}\"?");
     }
     if slot.is_none()
-        && let Some(key) = KEYS.iter().find(|key| key.name == section)
+        && let Some(key) = all().find(|key| key.name == section)
     {
         return format!("\"{section}\" belongs in [{}]", key.section);
     }
@@ -300,7 +338,7 @@ const fn slot_count(
     section: &'static str,
     name: &'static str,
     range: RangeInclusive<u64>,
-    set: fn(&mut SlotSettings, u64),
+    set: fn(&mut OneSlot<'_>, u64),
 ) -> Key {
     Key {
         section,
@@ -309,12 +347,20 @@ const fn slot_count(
     }
 }
 
-fn slot_settings<'a>(config: &'a mut Config, slot: Option<&str>) -> &'a mut SlotSettings {
+fn one_slot<'a>(config: &'a mut Config, slot: Option<&str>) -> OneSlot<'a> {
     let Some(slot) = slot else {
-        return &mut config.serve.slot;
+        return OneSlot {
+            serve: &mut config.serve.slot,
+            rollout: &mut config.rollout.slot,
+        };
     };
-    let common = config.serve.slot.clone();
-    config.serve.slots.entry(slot.to_string()).or_insert(common)
+    let serve = config.serve.slot.clone();
+    let rollout = config.rollout.slot.clone();
+    let name = || slot.to_string();
+    OneSlot {
+        serve: config.serve.slots.entry(name()).or_insert(serve),
+        rollout: config.rollout.slots.entry(name()).or_insert(rollout),
+    }
 }
 
 fn size(count: u64) -> usize {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub use self::check::{Place, Problem};
 use self::keys::Key;
 use crate::engine::{Choice, Libraries};
-use crate::{api, model, serve, source as artifacts, telemetry};
+use crate::{api, journal, model, rollout, serve, source as artifacts, telemetry};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub serve: serve::Settings,
     pub source: artifacts::dir::Settings,
     pub revision: model::revision::Settings,
+    pub journal: journal::Settings,
+    pub rollout: rollout::Settings,
     pub telemetry: telemetry::Settings,
 }
 
@@ -50,6 +52,8 @@ impl Default for Config {
                 bytes_max: MODEL_BYTES_MAX,
                 libraries: Libraries { dir: native_dir() },
             },
+            journal: journal::Settings::default(),
+            rollout: rollout::Settings::default(),
             telemetry: telemetry::Settings::default(),
         }
     }
@@ -121,7 +125,7 @@ impl Config {
 
 /// The names of all keys, `section.key`, in the order of the documentation.
 pub fn key_names() -> impl Iterator<Item = String> {
-    keys::KEYS.iter().map(Key::path)
+    keys::all().map(Key::path)
 }
 
 /// Where the optional native libraries lie unless told otherwise: `native` below the working

@@ -28,13 +28,19 @@ pub struct Entry {
 /// A value as it was written.
 pub enum Value {
     Integer(i128),
+    Float(f64),
     Bool(bool),
     Text(String),
+    /// Texts.
+    List(Vec<String>),
     /// From the environment or a flag: whatever the key makes of it.
     Word(String),
     /// Something that no key takes, e.g. `an array`.
     Other(&'static str),
 }
+
+/// A century: far from where a clock overflows.
+const TIME_MS_MAX: u64 = 100 * 366 * 86_400_000;
 
 const PREFIX: &str = "HEDGEROW__";
 
@@ -89,6 +95,66 @@ impl Value {
             .ok_or_else(|| format!("{expected}, got {number}"))
     }
 
+    /// The value as a number in the range.
+    pub fn number(&self, range: &RangeInclusive<f64>) -> Result<f64, String> {
+        let expected = format!("expected a number from {} to {}", range.start(), range.end());
+        let number = match self {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            Value::Word(word) => word.parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            return Err(format!("{expected}, got {}", self.described()));
+        };
+        match range.contains(&number) {
+            true => Ok(number),
+            false => Err(format!("{expected}, got {number}")),
+        }
+    }
+
+    /// The value as a time such as "45d", in milliseconds.
+    pub fn time_ms(&self) -> Result<u64, String> {
+        const UNITS: [(&str, u64); 5] = [
+            ("ms", 1),
+            ("s", 1_000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+            ("d", 86_400_000),
+        ];
+        let expected = "expected a time such as \"90s\", \"6h\" or \"45d\"";
+        let text = match self {
+            Value::Text(text) | Value::Word(text) => text.trim(),
+            _ => return Err(format!("{expected}, got {}", self.described())),
+        };
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = &text[digits.len()..];
+        let factor = UNITS.iter().find(|(name, _)| *name == unit);
+        let number: Option<u64> = digits.trim().parse().ok();
+        number
+            .zip(factor)
+            .and_then(|(number, (_, factor))| number.checked_mul(*factor))
+            .filter(|ms| *ms <= TIME_MS_MAX)
+            .ok_or_else(|| format!("{expected}, got {}", self.described()))
+    }
+
+    /// The value as a list of texts; in the environment they are separated by commas.
+    pub fn list(&self) -> Result<Vec<String>, String> {
+        match self {
+            Value::List(list) => Ok(list.clone()),
+            Value::Word(word) => Ok(word
+                .split(',')
+                .map(str::trim)
+                .filter(|it| !it.is_empty())
+                .map(str::to_string)
+                .collect()),
+            _ => Err(format!(
+                "expected a list of texts in quotes, got {}",
+                self.described()
+            )),
+        }
+    }
+
     /// The value as `true` or `false`.
     pub fn bool(&self) -> Result<bool, String> {
         match self {
@@ -113,6 +179,8 @@ impl Value {
     fn described(&self) -> String {
         match self {
             Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::List(_) => "a list".to_string(),
             Value::Bool(value) => value.to_string(),
             Value::Text(text) => format!("the text \"{text}\""),
             Value::Word(word) => format!("\"{word}\""),
@@ -242,9 +310,21 @@ fn decoded(value: &DeValue<'_>) -> Value {
             .map_or(Value::Other("a number that is too large"), Value::Integer),
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Float(_) => Value::Other("a number with a fraction"),
+        DeValue::Float(number) => number
+            .as_str()
+            .replace('_', "")
+            .parse()
+            .map_or(Value::Other("a number that cannot be read"), Value::Float),
         DeValue::Datetime(_) => Value::Other("a date"),
-        DeValue::Array(_) => Value::Other("an array"),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| match item.get_ref() {
+                DeValue::String(text) => Some(text.to_string()),
+                _ => None,
+            });
+            texts
+                .collect::<Option<Vec<String>>>()
+                .map_or(Value::Other("a list of other things"), Value::List)
+        }
         DeValue::Table(_) => Value::Other("a section"),
     }
 }

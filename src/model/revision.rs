@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::artifact::Artifact;
 use super::signature::Signature;
+use super::slot::Named;
 use super::usage::Usage;
 use crate::engine::{self, Choice, Engine, EngineError, Libraries, Outline};
 use crate::tensor::{Element, Rows};
@@ -59,7 +60,23 @@ const VERIFY_ROWS: usize = 256;
 /// Time given to each of the two measurements; the fastest call counts, so few are enough.
 const MEASURE: Duration = Duration::from_millis(1);
 
+/// Characters of [`Revision::mark`].
+const MARK: usize = 16;
+
 impl Revision {
+    /// The first 16 characters of its digest: what the journal knows it by.
+    pub fn mark(&self) -> &str {
+        self.digest.get(..MARK).unwrap_or(&self.digest)
+    }
+
+    /// Its id and its mark.
+    pub fn named(&self) -> Named {
+        Named {
+            id: self.id,
+            mark: self.mark().to_string(),
+        }
+    }
+
     /// What its engine takes and gives.
     pub fn outline(&self) -> &Outline {
         self.engine.outline()

@@ -113,6 +113,31 @@ impl Signature {
         &self.names
     }
 
+    /// Whether rows that the other model reads from a request are those that this one reads.
+    pub fn reads_like(&self, other: &Signature) -> bool {
+        let alike = |(a, b): (&Column, &Column)| a.name == b.name && a.kind == b.kind;
+        self.element == other.element
+            && self.input == other.input
+            && self.columns.len() == other.columns.len()
+            && self.columns.iter().zip(&other.columns).all(alike)
+    }
+
+    /// Leaves out the tensors of features that only others know: a client may send what a challenger
+    /// needs before the champion does. A name that nobody knows stays, to be refused.
+    pub fn leave_out_foreign<'a, I: Iterator<Item = &'a Signature>>(
+        &self,
+        tensors: &mut Tensors<'_>,
+        others: impl Fn() -> I,
+    ) {
+        if tensors.len() == 1 {
+            return;
+        }
+        tensors.retain(|tensor| {
+            let known = |it: &Signature| it.index.contains_key(&*tensor.name);
+            known(self) || !others().any(known)
+        });
+    }
+
     /// Values per row of results: all outputs' columns.
     pub fn result_width(&self) -> usize {
         self.result_width

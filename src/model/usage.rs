@@ -109,6 +109,25 @@ pub struct Usage {
     pub batch_rows: [Timed; BATCH_SIZES],
     /// Milliseconds since 1970 of the last answer; 0 before the first.
     pub last_inference_ms: AtomicU64,
+    pub shadow: ShadowUsage,
+    /// Answered rows that were recorded, and those of them whose scores were not finite.
+    pub checked: AtomicU64,
+    pub checked_invalid: AtomicU64,
+}
+
+/// What a revision did on rows that another one answered.
+#[derive(Debug, Default)]
+pub struct ShadowUsage {
+    /// Rows scored.
+    pub rows: AtomicU64,
+    /// Rows on which it failed or panicked.
+    pub errors: AtomicU64,
+    /// Rows that do not fit its signature.
+    pub misfits: AtomicU64,
+    /// Rows whose scores were not finite.
+    pub invalid: AtomicU64,
+    /// Nanoseconds in the engine.
+    pub ns: AtomicU64,
 }
 
 /// Sizes of [`Usage::batch_rows`]: up to 2^0, 2^1, … 2^20 rows; the last also holds larger calls.
@@ -123,6 +142,14 @@ pub struct SlotUsage {
     pub refusals: AtomicU64,
     /// Time from the start of a prepare to its commit.
     pub swap_duration: Histogram,
+    /// Rows handed on to be recorded.
+    pub recorded: AtomicU64,
+    /// Rows above the rate that is recorded.
+    pub skipped: AtomicU64,
+    /// Rows that were not recorded because the queue was full.
+    pub record_dropped: AtomicU64,
+    /// Rows that were recorded without shadow scores because the shadow was behind.
+    pub shadow_dropped: AtomicU64,
 }
 
 impl Histogram {
@@ -298,6 +325,15 @@ impl Usage {
         if self.last_inference_ms.load(Ordering::Relaxed) != ms {
             self.last_inference_ms.store(ms, Ordering::Relaxed);
         }
+    }
+
+    /// Requests of both protocols that ended in one way.
+    pub fn ended(&self, outcome: Outcome) -> Snapshot {
+        let mut total = Snapshot::EMPTY;
+        for protocol in Protocol::ALL {
+            total.add(&self.requests(protocol, outcome).snapshot());
+        }
+        total
     }
 
     /// Engine calls that were dispatched for this reason.

@@ -4,18 +4,23 @@ pub mod admission;
 pub mod batch;
 pub mod cache;
 pub mod extras;
+mod note;
+pub mod record;
 pub mod request;
+pub mod shadow;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
 
 use crate::error::{Code, Error};
 use crate::model::registry::Registry;
 use crate::model::revision::Revision;
-use crate::model::slot::{Slot, State};
+use crate::model::slot::{Departed, Plan, Roles, Slot, State};
 use crate::model::usage::{Outcome, Protocol, Usage};
 use crate::task::Supervisor;
 use crate::tensor::Rows;
@@ -24,23 +29,27 @@ use batch::{Batcher, Policy};
 use cache::Cache;
 pub use extras::Explain;
 use extras::{Extras, Kind};
-pub use request::{Answer, InferRequest, InferResponse, Names, Selected, Wanted};
+use note::{Computed, Note};
+use record::{Record, Recorder, Records, Watch};
+pub use request::{Answer, InferRequest, InferResponse, KEY_MAX, Names, Prediction, Selected, Wanted};
 
 /// Settings of the serving path.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
     pub admission: admission::Settings,
     pub batch: batch::Settings,
+    pub record: record::Settings,
     /// For slots without settings of their own. Their cache, if it is on, is one for all of them.
     pub slot: SlotSettings,
     pub slots: BTreeMap<String, SlotSettings>,
 }
 
 /// Settings of one slot.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct SlotSettings {
     pub policy: batch::Policy,
     pub cache: cache::Settings,
+    pub watch: Watch,
 }
 
 /// What answers requests.
@@ -49,10 +58,16 @@ pub struct Server {
     pub registry: Registry,
     pub admission: Admission,
     pub batcher: Batcher,
+    /// Where answered requests go; see [`Server::records`].
+    pub recorder: Recorder,
+    records: Mutex<Option<Records>>,
+    departed: Mutex<Departed>,
     /// Requests that ended before a revision was found.
     pub unresolved: Usage,
     lanes: BTreeMap<String, Lane>,
     other: Lane,
+    /// What was decided of each slot, here or elsewhere; `None` until that is known.
+    plans: ArcSwapOption<BTreeMap<String, Arc<Plan>>>,
     started: AtomicBool,
     leaving: AtomicBool,
 }
@@ -62,6 +77,7 @@ pub struct Server {
 struct Lane {
     policy: Policy,
     cache: Option<Cache>,
+    watch: Watch,
 }
 
 /// The rest of the line after the checks: who computes what, until when.
@@ -90,20 +106,37 @@ impl Server {
         let lane = |slot: &SlotSettings| Lane {
             policy: slot.policy.clone(),
             cache: Cache::new(&slot.cache),
+            watch: slot.watch.clone(),
         };
+        let (recorder, records) = Recorder::new(settings.record.clone());
         let slots = settings.slots.iter();
         Ok(Server {
             registry: Registry::default(),
             admission: Admission::new(settings.admission.clone()),
             batcher: Batcher::start(&settings.batch, supervisor)?,
+            recorder,
+            records: Mutex::new(Some(records)),
+            departed: Mutex::default(),
             unresolved: Usage::default(),
             lanes: slots
                 .map(|(name, slot)| (name.clone(), lane(slot)))
                 .collect(),
             other: lane(&settings.slot),
+            plans: ArcSwapOption::empty(),
             started: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         })
+    }
+
+    /// What was decided of each slot; `None` until that is known. Until then slots with trials load
+    /// nothing: the highest revision may be one that was found wanting.
+    pub fn plans(&self) -> Option<Arc<BTreeMap<String, Arc<Plan>>>> {
+        self.plans.load_full()
+    }
+
+    /// Notes what was decided, for the folder's task to load.
+    pub fn set_plans(&self, plans: BTreeMap<String, Arc<Plan>>) {
+        self.plans.store(Some(Arc::new(plans)));
     }
 
     /// Notes that the models present at the start were tried.
@@ -126,6 +159,41 @@ impl Server {
         self.leaving.load(Ordering::Acquire)
     }
 
+    /// The other end of the recorder's queue, for the one that takes it first.
+    pub fn records(&self) -> Option<Records> {
+        lock(&self.records).take()
+    }
+
+    /// What is kept of a slot's predictions.
+    pub fn watch(&self, slot: &str) -> &Watch {
+        &self.lanes.get(slot).unwrap_or(&self.other).watch
+    }
+
+    /// Whether the predictions of any slot are recorded.
+    pub fn records_any(&self) -> bool {
+        let mut lanes = self.lanes.values().chain([&self.other]);
+        lanes.any(|lane| lane.watch.is_on())
+    }
+
+    /// Keeps revisions that left their slots until [`Server::departed`] finds them unused: freeing a
+    /// large one would take a request's thread for milliseconds.
+    pub fn bury(&self, departed: Departed) {
+        if !departed.is_empty() {
+            lock(&self.departed).extend(departed);
+        }
+    }
+
+    /// Takes out the departed revisions that no request uses any more.
+    pub fn departed(&self) -> Departed {
+        let mut departed = lock(&self.departed);
+        let in_use = |revision: &Arc<Revision>| Arc::strong_count(revision) > 1;
+        let (in_use, free) = std::mem::take(&mut *departed)
+            .into_iter()
+            .partition(in_use);
+        *departed = in_use;
+        free
+    }
+
     /// The slot with this name.
     ///
     /// # Errors
@@ -142,7 +210,12 @@ impl Server {
     /// # Errors
     /// [`Code::NotFound`] and [`Code::NotReady`].
     pub fn revision(&self, slot: &str, revision: Option<u64>) -> Result<Arc<Revision>, Error> {
-        revision_of(&*self.slot(slot)?, revision)
+        let slot = self.slot(slot)?;
+        let roles = roles_of(&slot)?;
+        match revision {
+            None => Ok(Arc::clone(&roles.champion)),
+            Some(id) => resident(&slot, &roles, id),
+        }
     }
 
     /// The cache of each slot that has one of its own, and of all the others together under `None`.
@@ -181,19 +254,31 @@ async fn line(
     let slot = server.slot(request.slot)?;
     let _permit = server.admission.enter()?;
     // The only read of live state: a swap from here on does not concern this request.
-    let revision = revision_of(&slot, request.revision)?;
+    let roles = roles_of(&slot)?;
+    let lane = server.lanes.get(request.slot).unwrap_or(&server.other);
+    let key = request.key.as_deref();
+    let mut note = Note::new(&lane.watch, &request)?;
+    let revision = match request.revision {
+        None => Arc::clone(roles.assign(|| note.draw(&slot, key))),
+        Some(id) => resident(&slot, &roles, id)?,
+    };
     measured.revision = Some(Arc::clone(&revision));
     let (wanted, extras) = select(&revision, &request.outputs, request.explain)?;
+    let mut tensors = request.tensors;
+    if !roles.alike {
+        note.keep(&tensors);
+        let others = || roles.resident().map(|it| &it.signature);
+        revision.signature.leave_out_foreign(&mut tensors, others);
+    }
     let rows = revision
         .signature
-        .check(request.tensors)
+        .check(tensors)
         .map_err(|mismatch| Error::invalid(mismatch.0))?;
     let count = rows.len();
     server.admission.check_rows(count)?;
     if let Some(extras) = &extras {
         server.admission.check_extras(extras, count)?;
     }
-    let lane = server.lanes.get(request.slot).unwrap_or(&server.other);
     let decoded = Instant::now();
     if request.deadline.is_some_and(|deadline| deadline <= decoded) {
         return Err(batch::late());
@@ -212,6 +297,8 @@ async fn line(
         None => revision.signature.result_width(),
         Some(extras) => extras.result_width,
     };
+    let recorded = note.admitted(&server.recorder, &slot, count);
+    let kept = recorded.then(|| rows.clone());
     let results = match (&lane.cache, &extras) {
         // Explanations are wide and seldom asked for twice: the cache is for predictions.
         (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,
@@ -220,6 +307,17 @@ async fn line(
     };
     let computed = Instant::now();
     revision.usage.record_answer(count, computed);
+    if let Some(rows) = kept {
+        let computed = Computed {
+            rows,
+            results: results.clone(),
+            width,
+        };
+        server.recorder.record(Record {
+            key: request.key.map(Cow::into_owned),
+            ..note.record(slot, roles, Arc::clone(&revision), computed)
+        });
+    }
     Ok(InferResponse {
         revision,
         rows: count,
@@ -227,6 +325,7 @@ async fn line(
         width,
         wanted,
         extras,
+        prediction: note.prediction,
         computed,
     })
 }
@@ -300,28 +399,30 @@ impl Run<'_> {
     }
 }
 
-fn revision_of(slot: &Slot, revision: Option<u64>) -> Result<Arc<Revision>, Error> {
-    let name = &slot.name;
-    let Some(roles) = slot.roles() else {
-        let reason = match slot.states().pop_last() {
-            None => "it has no revision".to_string(),
-            Some((id, State::Unavailable(reason))) => format!("revision {id}: {reason}"),
-            Some((id, _)) => format!("revision {id} is loading"),
-        };
-        return Err(Error::new(
-            Code::NotReady,
-            format!("model \"{name}\" is not loaded: {reason}"),
-        ));
-    };
-    match revision {
-        None => Ok(Arc::clone(roles.assign())),
-        Some(id) => roles.revision(id).cloned().ok_or_else(|| {
-            Error::new(
-                Code::NotFound,
-                format!("model \"{name}\" has no loaded revision {id}"),
-            )
-        }),
+fn roles_of(slot: &Slot) -> Result<Arc<Roles>, Error> {
+    if let Some(roles) = slot.roles() {
+        return Ok(roles);
     }
+    let name = &slot.name;
+    let reason = match slot.states().pop_last() {
+        None => "it has no revision".to_string(),
+        Some((id, State::Unavailable(reason))) => format!("revision {id}: {reason}"),
+        Some((id, _)) => format!("revision {id} is loading"),
+    };
+    Err(Error::new(
+        Code::NotReady,
+        format!("model \"{name}\" is not loaded: {reason}"),
+    ))
+}
+
+fn resident(slot: &Slot, roles: &Roles, id: u64) -> Result<Arc<Revision>, Error> {
+    roles.revision(id).cloned().ok_or_else(|| {
+        let name = &slot.name;
+        Error::new(
+            Code::NotFound,
+            format!("model \"{name}\" has no loaded revision {id}"),
+        )
+    })
 }
 
 /// What a request asks for, by name or by default, and the extras among it.
@@ -375,6 +476,11 @@ fn unknown_output(revision: &Revision, name: &str) -> Error {
         short(name),
         names.join(", ")
     ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What they guard is changed in one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A client's name, cut to what an error message can hold.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::extras::{Explain, ExtraTensor, Extras};
 use crate::engine::Output;
@@ -22,6 +23,9 @@ pub struct InferRequest<'a> {
     /// Names of the wanted outputs; empty for the model's default ones.
     pub outputs: Names<'a>,
     pub explain: Option<Explain>,
+    /// The caller's own name for what is scored: its label may come back under it, and equal keys
+    /// get the same share's revision. At most [`KEY_MAX`] bytes.
+    pub key: Option<Cow<'a, str>>,
     /// When the answer is of no more use.
     pub deadline: Option<Instant>,
     pub protocol: Protocol,
@@ -47,9 +51,23 @@ pub struct InferResponse {
     pub width: usize,
     pub wanted: Selected,
     pub extras: Option<Arc<Extras>>,
+    /// The id that a label may come back under, where the slot's predictions are recorded.
+    pub prediction: Option<Prediction>,
     /// When the results were there: the start of their encoding.
     pub computed: Instant,
 }
+
+/// What a caller is told of a recorded prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prediction {
+    /// Of the first row; see [`super::record::row_id`].
+    pub id: Uuid,
+    /// Whether the caller is asked to let it through whatever the score, so that its outcome is seen.
+    pub holdout: bool,
+}
+
+/// Bytes of a key.
+pub const KEY_MAX: usize = 256;
 
 /// A tensor that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::{Action, Command, Files, Repository};
 use crate::error::{Code, Error};
 use crate::model::artifact::Artifact;
 use crate::model::revision::{self, Revision};
-use crate::model::slot::{Departed, Slot, State};
+use crate::model::slot::{Arrival, Named, Plan, Slot, State};
 use crate::serve::Server;
 use crate::task::{Priority, Supervisor};
 
@@ -45,9 +45,8 @@ struct Watcher {
     held: BTreeMap<String, u64>,
     /// Folders that were found and are not revisions: warned of once.
     warned: Vec<PathBuf>,
-    /// Revisions that left their slots, kept until the last request is done with them: freeing a
-    /// large one would take that request's thread for milliseconds.
-    departed: Departed,
+    /// The plan of each slot that was last worked on.
+    plans: BTreeMap<String, Arc<Plan>>,
 }
 
 /// A revision's folder as it was last seen.
@@ -58,6 +57,19 @@ struct Seen {
     /// Whether these very files were tried: loaded or refused.
     tried: bool,
 }
+
+/// Where a revision belongs once it is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Champion,
+    Previous,
+    Challenger,
+    /// Nothing was decided of it: as the slot's `on_arrival` says.
+    Newcomer,
+}
+
+/// Why a decided revision is refused.
+const CHANGED: &str = "its files are not those that were decided on; give them a new number";
 
 /// Time between two looks at revisions that left and may still be in use.
 const SWEEP: Duration = Duration::from_millis(200);
@@ -95,7 +107,7 @@ pub fn start(
         seen: BTreeMap::new(),
         held: BTreeMap::new(),
         warned: Vec::new(),
-        departed: Departed::new(),
+        plans: BTreeMap::new(),
     };
     supervisor.spawn("repository", watcher.run());
     repository
@@ -115,18 +127,14 @@ impl Watcher {
                 () = supervisor.stopping() => return,
                 Some(command) = self.commands.recv() => self.command(command).await,
                 _ = interval.tick() => self.look().await,
-                _ = sweep.tick(), if !self.departed.is_empty() => self.sweep(),
+                _ = sweep.tick() => self.sweep(),
             }
         }
     }
 
     /// Frees departed revisions that no request uses any more, off the serving threads.
     fn sweep(&mut self) {
-        let in_use = |revision: &Arc<Revision>| Arc::strong_count(revision) > 1;
-        let (in_use, free) = std::mem::take(&mut self.departed)
-            .into_iter()
-            .partition::<Departed, _>(in_use);
-        self.departed = in_use;
+        let free = self.server.departed();
         if !free.is_empty() {
             // Without a thread they are freed here.
             let work = move || drop(free);
@@ -155,16 +163,22 @@ impl Watcher {
             }
         }
         self.drop_what_is_gone(&scan).await;
+        let names: Vec<String> = scan.keys().cloned().collect();
         for (name, revisions) in scan {
             self.look_at(&name, revisions).await;
         }
-        if self
-            .seen
-            .values()
-            .all(|seen| seen.tried || self.settings.settle_ms == 0)
-        {
+        if names.iter().all(|name| self.was_tried(name)) {
             self.server.set_started();
         }
+    }
+
+    /// Whether a slot answers, or nothing that it has can.
+    fn was_tried(&self, name: &str) -> bool {
+        let slot = self.server.registry.slot(name);
+        let answers = slot.is_some_and(|slot| slot.roles().is_some());
+        let held = self.held.contains_key(name);
+        let mine = self.seen.iter().filter(|(key, _)| key.0 == name);
+        answers || held || mine.into_iter().all(|(_, seen)| seen.tried)
     }
 
     /// Loads the highest revision of a slot that has settled and was not tried, unless a higher one
@@ -176,6 +190,9 @@ impl Watcher {
         let slot = self.server.registry.insert(name);
         for (id, files) in &revisions {
             self.note(&slot, *id, files);
+        }
+        if self.server.watch(name).arrival != Arrival::Replace {
+            return self.arrange(&slot, revisions).await;
         }
         let floor = self.held.get(name).copied();
         for (id, _) in revisions.into_iter().rev() {
@@ -208,13 +225,92 @@ impl Watcher {
                 );
                 return;
             }
-            let loaded = self.load(&slot, id, None).await;
+            let loaded = self.load(&slot, id, None, Place::Champion).await;
             if let Some(seen) = self.seen.get_mut(&(name.to_string(), id)) {
                 seen.tried = true;
             }
             if loaded.is_ok() {
                 self.held.remove(name);
             }
+        }
+    }
+
+    /// Loads what was decided for a slot with trials, and takes newcomers as its `on_arrival` says.
+    async fn arrange(&mut self, slot: &Arc<Slot>, revisions: BTreeMap<u64, Listing>) {
+        let Some(plans) = self.server.plans() else {
+            return;
+        };
+        let plan = plans.get(&slot.name).cloned();
+        self.forget_tries(slot, plan.as_ref());
+        let places = plan.as_deref().map_or_else(Vec::new, places);
+        for (named, place) in &places {
+            let resident = slot.roles().is_some_and(|it| it.revision(named.id).is_some());
+            if !resident && revisions.contains_key(&named.id) {
+                self.try_load(slot, named.id, *place).await;
+            }
+        }
+        let floor = self.held.get(&slot.name).copied().unwrap_or(0);
+        let decided = plan.as_ref().map_or(0, |plan| plan.champion.id);
+        for id in revisions.into_keys().rev() {
+            if id <= floor || plan.as_ref().is_some_and(|plan| plan.named(id).is_some()) {
+                continue;
+            }
+            let champion = slot.roles().map(|roles| roles.champion.id);
+            match champion {
+                // The first revision of a slot that nothing was decided of answers.
+                None if plan.is_none() => self.try_load(slot, id, Place::Champion).await,
+                Some(champion) if id > champion.max(decided) => {
+                    self.try_load(slot, id, Place::Newcomer).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was decided to be loaded under this id.
+    fn decided(&self, name: &str, id: u64) -> Option<Named> {
+        let plans = self.server.plans()?;
+        plans.get(name)?.resident(id).cloned()
+    }
+
+    /// A new plan may ask for what was tried before.
+    fn forget_tries(&mut self, slot: &Slot, plan: Option<&Arc<Plan>>) {
+        let Some(plan) = plan else { return };
+        let known = self.plans.get(&slot.name);
+        if known.is_some_and(|known| Arc::ptr_eq(known, plan)) {
+            return;
+        }
+        self.plans.insert(slot.name.clone(), Arc::clone(plan));
+        for (named, _) in places(plan) {
+            if let Some(seen) = self.seen.get_mut(&(slot.name.clone(), named.id)) {
+                seen.tried = false;
+            }
+        }
+    }
+
+    /// Loads a revision that has settled and was not tried.
+    async fn try_load(&mut self, slot: &Arc<Slot>, id: u64, place: Place) {
+        let key = (slot.name.clone(), id);
+        let Some(seen) = self.seen.get(&key) else {
+            return;
+        };
+        if seen.tried {
+            return;
+        }
+        if slot.roles().is_some_and(|roles| roles.revision(id).is_some()) {
+            tracing::warn!(
+                slot = slot.name,
+                revision = id,
+                "its files changed while it is resident: they are not loaded; give them a new number"
+            );
+        } else if settled(seen, self.settings.settle_ms) {
+            // The reason is logged and in the slot's state.
+            let _loaded = self.load(slot, id, None, place).await;
+        } else {
+            return slot.set_state(id, State::Settling);
+        }
+        if let Some(seen) = self.seen.get_mut(&key) {
+            seen.tried = true;
         }
     }
 
@@ -252,7 +348,7 @@ impl Watcher {
             let Some(slot) = self.server.registry.slot(&name) else {
                 continue;
             };
-            self.departed.extend(slot.retire(id, "its folder is gone"));
+            self.server.bury(slot.retire(id, "its folder is gone"));
             slot.forget(id);
             tracing::info!(slot = name, revision = id, "revision removed");
             // A lower revision in the folder may have to answer again.
@@ -288,7 +384,7 @@ impl Watcher {
 
     fn unload(&mut self, name: &str) -> Result<(), Error> {
         let slot = self.server.slot(name)?;
-        self.departed.extend(slot.unload("unloaded"));
+        self.server.bury(slot.unload("unloaded"));
         self.held.insert(name.to_string(), self.highest(name));
         tracing::info!(slot = name, "slot unloaded");
         Ok(())
@@ -334,7 +430,12 @@ impl Watcher {
             ));
         }
         let slot = self.server.registry.insert(name);
-        self.load(&slot, id, given).await.map_err(|reason| {
+        // Where there are trials, an operator's load begins one; `promote` makes it the champion.
+        let place = match self.server.watch(name).arrival {
+            Arrival::Replace => Place::Champion,
+            _ => Place::Challenger,
+        };
+        self.load(&slot, id, given, place).await.map_err(|reason| {
             Error::invalid(format!("model \"{name}\", revision {id}: {reason}"))
         })?;
         let hold = self.highest(name).max(id);
@@ -351,6 +452,32 @@ impl Watcher {
         ids.max().unwrap_or(0)
     }
 
+    /// Gives a prepared revision its place, and names it.
+    fn take_in(
+        &mut self,
+        slot: &Slot,
+        revision: Revision,
+        started: Instant,
+        place: Place,
+    ) -> &'static str {
+        let watch = self.server.watch(&slot.name);
+        let (max, id) = (watch.challengers_max, revision.id);
+        let waits = place == Place::Newcomer && watch.arrival == Arrival::Hold;
+        if waits && slot.roles().is_some() {
+            let reason = "it can serve, and waits for an operator: hedgerow promote";
+            slot.set_state(id, State::Unavailable(reason.to_string()));
+            return "held";
+        }
+        let revision = Arc::new(revision);
+        let (departed, role) = match place {
+            Place::Champion => (slot.commit(revision, started), "champion"),
+            Place::Previous => (slot.retain(revision), "previous"),
+            Place::Challenger | Place::Newcomer => (slot.enlist(revision, max), "challenger"),
+        };
+        self.server.bury(departed);
+        role
+    }
+
     /// Prepares a revision off the serving threads and commits it. The slot stays as it was when
     /// that fails; the reason goes to the log, the slot's state and its counter.
     async fn load(
@@ -358,13 +485,24 @@ impl Watcher {
         slot: &Arc<Slot>,
         id: u64,
         files: Option<BTreeMap<String, Vec<u8>>>,
+        place: Place,
     ) -> Result<(), String> {
         let started = Instant::now();
         let dir = self.settings.dir.join(&slot.name).join(id.to_string());
         let settings = Arc::clone(&self.revisions);
         let name = slot.name.clone();
         slot.set_state(id, State::Loading);
-        let work = move || prepare(&name, id, &dir, files, &settings);
+        let mark = match place {
+            Place::Newcomer => None,
+            _ => self.decided(&slot.name, id).map(|it| it.mark),
+        };
+        let work = move || {
+            let revision = prepare(&name, id, &dir, files, &settings)?;
+            match mark {
+                Some(mark) if mark != revision.mark() => Err(CHANGED.to_string()),
+                _ => Ok(revision),
+            }
+        };
         // Until the server is ready nobody else wants the processor.
         let priority = match self.server.is_started() {
             true => Priority::Background,
@@ -378,18 +516,19 @@ impl Watcher {
         };
         match prepared {
             Ok(revision) => {
+                let (id, cost) = (revision.id, revision.cost);
                 let engine = revision.outline().engine;
-                let (digest, cost) = (revision.digest.clone(), revision.cost);
-                self.departed
-                    .extend(slot.commit(Arc::new(revision), started));
+                let digest = revision.digest.clone();
+                let role = self.take_in(slot, revision, started, place);
                 tracing::info!(
                     slot = slot.name,
                     revision = id,
+                    role,
                     engine,
                     digest,
                     row_ns = cost.row_ns,
                     load_ms = started.elapsed().as_millis() as u64,
-                    "revision answers"
+                    "revision loaded"
                 );
                 Ok(())
             }
@@ -410,6 +549,16 @@ impl Watcher {
             }
         }
     }
+}
+
+/// The revisions that a plan wants loaded, the champion first, and where each belongs.
+fn places(plan: &Plan) -> Vec<(&Named, Place)> {
+    let previous = plan.previous.iter().map(|it| (it, Place::Previous));
+    let challengers = plan.challengers.iter().map(|it| (it, Place::Challenger));
+    std::iter::once((&plan.champion, Place::Champion))
+        .chain(previous)
+        .chain(challengers)
+        .collect()
 }
 
 fn prepare(

@@ -100,7 +100,7 @@ impl Metrics {
             .filter_map(|slot| slot.roles())
         {
             for revision in roles.resident() {
-                latencies.insert(revision.uid, latency(&revision.usage));
+                latencies.insert(revision.uid, revision.usage.ended(Outcome::Ok));
             }
         }
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,9 +123,8 @@ impl Metrics {
         let slots: Vec<_> = server.registry.slots().values().cloned().collect();
         let mut revisions = Vec::new();
         for roles in slots.iter().filter_map(|slot| slot.roles()) {
-            for (index, revision) in roles.resident().enumerate() {
-                let role = if index == 0 { "champion" } else { "previous" };
-                revisions.push((Arc::clone(revision), role));
+            for revision in roles.resident() {
+                revisions.push((Arc::clone(revision), roles.role(revision.uid)));
             }
         }
         let scrape = Scrape {
@@ -155,7 +154,7 @@ impl Metrics {
             let mut total = Snapshot::EMPTY;
             for revision in roles.resident() {
                 let before = oldest.and_then(|past| past.latencies.get(&revision.uid));
-                total.add(&latency(&revision.usage).since(before.unwrap_or(&Snapshot::EMPTY)));
+                total.add(&revision.usage.ended(Outcome::Ok).since(before.unwrap_or(&Snapshot::EMPTY)));
             }
             for q in QUANTILES {
                 found.push((slot.name.clone(), q, total.quantile(q).unwrap_or(0.0)));
@@ -163,15 +162,6 @@ impl Metrics {
         }
         found
     }
-}
-
-/// The latencies of answered requests, both protocols.
-fn latency(usage: &Usage) -> Snapshot {
-    let mut total = Snapshot::EMPTY;
-    for protocol in Protocol::ALL {
-        total.add(&usage.requests(protocol, Outcome::Ok).snapshot());
-    }
-    total
 }
 
 impl Collector for Scrape {

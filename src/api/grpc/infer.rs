@@ -11,10 +11,11 @@ use uuid::fmt::Hyphenated;
 
 use super::pb::infer_parameter::ParameterChoice;
 use super::{decode, encode, pb, short, timeout, version};
+use crate::api::http::given_key;
 use crate::api::{Shared, explain, request_id};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, Names};
+use crate::serve::{self, Explain, InferRequest, Names, Prediction};
 use crate::tensor::Tensors;
 
 /// A request as its message says it, without what its headers say.
@@ -25,6 +26,7 @@ pub struct Asked {
     id: String,
     timeout: Option<Duration>,
     explain: Option<Explain>,
+    key: Option<Cow<'static, str>>,
     outputs: Names<'static>,
     tensors: Tensors<'static>,
     /// Values came beside the tensors, and go back the same way.
@@ -61,6 +63,7 @@ pub fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
         id: message.id,
         timeout: timeout::parameter(&message.parameters)?,
         explain: explained(&message.parameters)?,
+        key: key(&message.parameters)?,
         outputs: names(message.outputs)?,
         raw: !message.raw_input_contents.is_empty(),
         tensors: decode::tensors(message.inputs, message.raw_input_contents)?,
@@ -82,6 +85,7 @@ pub async fn infer(
         slot: &asked.slot,
         revision: asked.revision,
         explain: asked.explain,
+        key: asked.key.or_else(|| given_key(headers)),
         outputs: asked.outputs,
         tensors: asked.tensors,
         deadline: shared.deadline(received, timeout),
@@ -95,15 +99,47 @@ pub async fn infer(
         model_name: asked.slot,
         model_version: response.revision.id.to_string(),
         id: match asked.id.is_empty() {
-            true => request_id(&mut own).to_string(),
+            true => request_id(response.prediction, &mut own).to_string(),
             false => asked.id,
         },
+        parameters: response.prediction.map_or_else(HashMap::new, prediction),
         outputs,
         raw_output_contents,
         ..pb::ModelInferResponse::default()
     };
     response.encoded();
     Ok(message)
+}
+
+/// What the parameters say of a recorded prediction.
+fn prediction(prediction: Prediction) -> HashMap<String, pb::InferParameter> {
+    let parameter = |choice| pb::InferParameter {
+        parameter_choice: Some(choice),
+    };
+    let id = ParameterChoice::StringParam(prediction.id.hyphenated().to_string());
+    let mut parameters = HashMap::from([("prediction_id".to_string(), parameter(id))]);
+    if prediction.holdout {
+        let holdout = ParameterChoice::BoolParam(true);
+        parameters.insert("holdout".to_string(), parameter(holdout));
+    }
+    parameters
+}
+
+/// The parameter `key`.
+fn key(
+    parameters: &HashMap<String, pb::InferParameter>,
+) -> Result<Option<Cow<'static, str>>, Error> {
+    let Some(parameter) = parameters.get("key") else {
+        return Ok(None);
+    };
+    match &parameter.parameter_choice {
+        Some(ParameterChoice::StringParam(text)) => Ok(Some(Cow::Owned(text.clone()))),
+        Some(ParameterChoice::Int64Param(number)) => Ok(Some(Cow::Owned(number.to_string()))),
+        Some(ParameterChoice::Uint64Param(number)) => Ok(Some(Cow::Owned(number.to_string()))),
+        _ => Err(Error::invalid(
+            "parameter \"key\": expected a text or a whole number",
+        )),
+    }
 }
 
 /// The parameter `explain`.

@@ -15,7 +15,7 @@ use crate::api::{Shared, explain, request_id};
 use crate::error::{Code, Error};
 use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Names, Prediction};
 use crate::tensor::{DType, Shape, Tensor, Tensors};
 
 /// Where the JSON part of a body ends.
@@ -27,6 +27,7 @@ struct Decoded<'a> {
     id: Option<Cow<'a, str>>,
     timeout_us: Option<u64>,
     explain: Option<Explain>,
+    key: Option<Cow<'a, str>>,
     binary_output: bool,
     inputs: SmallVec<[Input<'a>; 1]>,
     outputs: SmallVec<[Wanted<'a>; 2]>,
@@ -55,6 +56,7 @@ struct Asked<'a> {
     id: Option<Cow<'a, str>>,
     timeout_us: Option<u64>,
     explain: Option<Explain>,
+    key: Option<Cow<'a, str>>,
     tensors: Tensors<'a>,
     outputs: Names<'a>,
     /// Which of the outputs are to be bytes; those without an entry as `binary_output` says.
@@ -64,9 +66,10 @@ struct Asked<'a> {
 
 /// What a request's parameters say.
 #[derive(Debug, Default)]
-pub struct Parameters {
+pub struct Parameters<'a> {
     timeout_us: Option<u64>,
     pub explain: Option<Explain>,
+    pub key: Option<Cow<'a, str>>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     binary_data_size: Option<usize>,
@@ -103,6 +106,7 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         tensors: asked.tensors,
         outputs: asked.outputs,
         explain: asked.explain,
+        key: asked.key.or_else(|| given_key(call.headers)),
         deadline: shared.deadline(call.received, timeout),
         protocol: Protocol::Http,
         received: call.received,
@@ -114,7 +118,7 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     let mut own = [0; Hyphenated::LENGTH];
     let id = match &asked.id {
         Some(id) => id,
-        None => given_id(call.headers).unwrap_or_else(|| request_id(&mut own)),
+        None => given_id(call.headers).unwrap_or_else(|| request_id(answer.prediction, &mut own)),
     };
     Ok(encode(&answer, id, &binary))
 }
@@ -161,6 +165,7 @@ fn asked(body: &[u8], json_length: Option<usize>) -> Result<Asked<'_>, Error> {
         id: decoded.id,
         timeout_us: decoded.timeout_us,
         explain: decoded.explain,
+        key: decoded.key,
         binary_output,
     })
 }
@@ -183,6 +188,7 @@ fn rows(revision: &Revision, body: &[u8]) -> Result<Asked<'static>, Error> {
         id: None,
         timeout_us: None,
         explain: None,
+        key: None,
         tensors: vec![tensor],
         outputs: Names::new(),
         binary: SmallVec::new(),
@@ -198,6 +204,7 @@ impl Asked<'_> {
             id: self.id.map(owned),
             timeout_us: self.timeout_us,
             explain: self.explain,
+            key: self.key.map(owned),
             tensors: self.tensors.into_iter().map(Tensor::into_owned).collect(),
             outputs: self.outputs.into_iter().map(owned).collect(),
             binary: self.binary,
@@ -247,6 +254,12 @@ pub fn timeout(headers: &HeaderMap, parameter_us: Option<u64>) -> Result<Option<
     ))
 }
 
+/// The caller's key, where the request itself has none.
+pub fn given_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let given = headers.get("x-hedgerow-key")?;
+    given.to_str().ok().map(Cow::Borrowed)
+}
+
 /// The caller's request id.
 fn given_id(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get("x-request-id")?;
@@ -264,6 +277,7 @@ fn decode(json: &[u8]) -> Result<Decoded<'_>, Error> {
                 let parameters = parameters(reader)?;
                 decoded.timeout_us = parameters.timeout_us;
                 decoded.explain = parameters.explain;
+                decoded.key = parameters.key;
                 decoded.binary_output = parameters.binary_data_output.unwrap_or(false);
             }
             "inputs" => {
@@ -364,7 +378,7 @@ fn shape(reader: &mut Reader<'_>) -> Result<Shape, Error> {
 ///
 /// # Errors
 /// Names the parameter, or the place, and what was expected.
-pub fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
+pub fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, Error> {
     let mut found = Parameters::default();
     let whole = |reader: &mut Reader<'_>| {
         let number = reader.number()?;
@@ -377,6 +391,7 @@ pub fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
         match key {
             "timeout" => found.timeout_us = Some(whole(reader)?),
             "explain" => found.explain = explain_parameter(reader)?,
+            "key" => found.key = key_parameter(reader)?,
             "binary_data" => found.binary_data = Some(reader.boolean()?),
             "binary_data_output" => found.binary_data_output = Some(reader.boolean()?),
             "binary_data_size" => found.binary_data_size = Some(whole(reader)? as usize),
@@ -391,6 +406,22 @@ pub fn parameters(reader: &mut Reader<'_>) -> Result<Parameters, Error> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// A key is a text; numbers are taken as they are written, for callers whose keys are numbers.
+fn key_parameter<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, Error> {
+    match reader.kind()? {
+        Kind::Text => reader.text().map(Some),
+        Kind::Null => reader.null().map(|()| None),
+        Kind::Number => {
+            let number = reader.number()?;
+            if number.fract() != 0.0 || number.abs() > 9e15 {
+                return Err(reader.error("expected a key: a text or a whole number"));
+            }
+            Ok(Some(Cow::Owned(format!("{number:.0}"))))
+        }
+        _ => Err(reader.error("expected a key: a text or a whole number")),
+    }
 }
 
 fn explain_parameter(reader: &mut Reader<'_>) -> Result<Option<Explain>, Error> {
@@ -446,6 +477,17 @@ fn tensors<'a>(inputs: SmallVec<[Input<'a>; 1]>, mut binary: &[u8]) -> Result<Te
     Ok(tensors)
 }
 
+/// The keys of a recorded prediction, without the braces around them.
+pub fn write_prediction(json: &mut Vec<u8>, prediction: &Prediction) {
+    let mut text = [0; Hyphenated::LENGTH];
+    let id = prediction.id.hyphenated().encode_lower(&mut text);
+    json.extend_from_slice(b"\"prediction_id\":");
+    data::write_text(json, id);
+    if prediction.holdout {
+        json.extend_from_slice(b",\"holdout\":true");
+    }
+}
+
 fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> axum::http::Response<Body> {
     let mut json = Vec::with_capacity(256 + answer.results.len() * 12);
     json.extend_from_slice(b"{\"model_name\":");
@@ -454,6 +496,11 @@ fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> axum::http::Resp
     data::write_integer(&mut json, answer.revision.id);
     json.extend_from_slice(b"\",\"id\":");
     data::write_text(&mut json, id);
+    if let Some(prediction) = &answer.prediction {
+        json.extend_from_slice(b",\"parameters\":{");
+        write_prediction(&mut json, prediction);
+        json.push(b'}');
+    }
     json.extend_from_slice(b",\"outputs\":[");
     let mut bytes = Vec::new();
     for (index, output) in answer.answers().enumerate() {

@@ -24,7 +24,7 @@ use super::body::{self, Body, Charge, Held};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
-pub use infer::decode_infer;
+pub use infer::{decode_infer, given_key};
 
 /// What handlers of one listener share.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use smallvec::smallvec;
 
 use super::data::{self, List};
-use super::infer::{parameters, timeout};
+use super::infer::{given_key, parameters, timeout, write_prediction};
 use super::json::{Kind, Reader};
 use super::{Answer, Call};
 use crate::api::Shared;
@@ -15,6 +15,14 @@ use crate::error::Error;
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
 use crate::tensor::{Cell, DType, Shape, Tensor, Tensors, Values};
+
+/// A decoded body.
+#[derive(Debug)]
+struct Decoded<'a> {
+    tensors: Tensors<'a>,
+    explain: Option<Explain>,
+    key: Option<Cow<'a, str>>,
+}
 
 /// Columns of records, in the order of the first record.
 #[derive(Debug, Default)]
@@ -29,12 +37,10 @@ struct Records {
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
 pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
-    let (tensors, explain) = if shared.is_large(body.len()) {
+    let decoded = if shared.is_large(body.len()) {
         let body = body.clone();
         let decoding = move || {
-            let (tensors, explain) = decode(&body)?;
-            let tensors: Tensors = tensors.into_iter().map(Tensor::into_owned).collect();
-            Ok((tensors, explain))
+            Ok(decode(&body)?.into_owned())
         };
         let deadline = shared.deadline(call.received, timeout(call.headers, None)?);
         shared.aside(deadline, decoding).await?
@@ -44,9 +50,10 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     let request = InferRequest {
         slot: call.slot,
         revision: call.revision,
-        tensors,
+        tensors: decoded.tensors,
         outputs: Names::new(),
-        explain,
+        explain: decoded.explain,
+        key: decoded.key.or_else(|| given_key(call.headers)),
         deadline: shared.deadline(call.received, timeout(call.headers, None)?),
         protocol: Protocol::Http,
         received: call.received,
@@ -55,16 +62,29 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     Ok(encode(&answer))
 }
 
-fn decode(body: &[u8]) -> Result<(Tensors<'_>, Option<Explain>), Error> {
+impl Decoded<'_> {
+    /// The same, independent of the body.
+    fn into_owned(self) -> Decoded<'static> {
+        Decoded {
+            tensors: self.tensors.into_iter().map(Tensor::into_owned).collect(),
+            explain: self.explain,
+            key: self.key.map(|key| Cow::Owned(key.into_owned())),
+        }
+    }
+}
+
+fn decode(body: &[u8]) -> Result<Decoded<'_>, Error> {
     let mut tensors = None;
     let mut explain = None;
+    let mut given_key = None;
     let mut reader = Reader::new(body);
     reader.object(|reader, key| {
         let given = match key {
             "instances" => instances(reader)?,
             "inputs" => columns(reader)?,
             "parameters" if reader.kind()? == Kind::Object => {
-                explain = parameters(reader)?.explain;
+                let parameters = parameters(reader)?;
+                (explain, given_key) = (parameters.explain, parameters.key);
                 return Ok(());
             }
             _ => return reader.skip(),
@@ -78,7 +98,11 @@ fn decode(body: &[u8]) -> Result<(Tensors<'_>, Option<Explain>), Error> {
     })?;
     reader.end()?;
     let tensors = tensors.ok_or_else(|| Error::invalid("body: expected a key \"instances\""))?;
-    Ok((tensors, explain))
+    Ok(Decoded {
+        tensors,
+        explain,
+        key: given_key,
+    })
 }
 
 /// A list of rows: lists of values, or objects by feature name.
@@ -200,7 +224,12 @@ fn encode(answer: &InferResponse) -> axum::http::Response<Body> {
         }
         json.extend_from_slice(if outputs.len() > 1 { b"}" } else { b"" });
     }
-    json.extend_from_slice(b"]}");
+    json.push(b']');
+    if let Some(prediction) = &answer.prediction {
+        json.push(b',');
+        write_prediction(&mut json, prediction);
+    }
+    json.push(b'}');
     answer.encoded();
     super::json_response(json)
 }
@@ -235,21 +264,26 @@ mod tests {
 
     #[test]
     fn rows_and_records_become_tensors() {
-        let (rows, _) = decode(br#"{"instances": [[1, "a"], [null, "b"]]}"#).unwrap();
+        let rows = decode(br#"{"instances": [[1, "a"], [null, "b"]]}"#)
+            .unwrap()
+            .tensors;
         assert_eq!(
             (rows.len(), rows[0].shape.as_slice()),
             (1, [2, 2].as_slice())
         );
-        let (records, _) =
-            decode(br#"{"instances": [{"x": 1, "y": "a"}, {"y": "b", "x": true}]}"#).unwrap();
+        let records = decode(br#"{"instances": [{"x": 1, "y": "a"}, {"y": "b", "x": true}]}"#)
+            .unwrap()
+            .tensors;
         assert_eq!(records[0].name, "x");
         let cells = vec![Cell::Number(1.0), Cell::Number(1.0)];
         assert_eq!(records[0].values, Values::Cells(cells));
-        let (columns, explain) =
-            decode(br#"{"inputs": {"x": [1, 2], "y": [3, 4]}, "parameters": {"explain": 2}}"#)
-                .unwrap();
-        assert_eq!(explain, Some(Explain::Top(2)));
-        assert_eq!(columns[1].shape[..], [2]);
+        let decoded = decode(
+            br#"{"inputs": {"x": [1, 2], "y": [3, 4]}, "parameters": {"explain": 2, "key": "t-1"}}"#,
+        )
+        .unwrap();
+        assert_eq!(decoded.explain, Some(Explain::Top(2)));
+        assert_eq!(decoded.key.as_deref(), Some("t-1"));
+        assert_eq!(decoded.tensors[1].shape[..], [2]);
     }
 
     #[test]

@@ -1,0 +1,681 @@
+//! The controller's thread: a look at every slot twice a second. Every process looks, so that any of
+//! them can be asked; the one that holds the journal's lease decides, the others follow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::course::Course;
+use super::decide::{Approval, Decision, Stage};
+use super::document::{Document, Name};
+use super::judge::{self, Judged};
+use super::report::{Report, Trial, Waiting};
+use super::score::Task;
+use super::{Ask, Done, Shared};
+use crate::error::{Code, Error};
+use crate::journal::{lease, roles};
+use crate::model::slot::{Arrival, Plan};
+use crate::serve::record::now_ms;
+use crate::task::Supervisor;
+
+/// What a person asks the controller for.
+#[derive(Debug)]
+pub struct Command {
+    pub slot: String,
+    pub ask: Ask,
+    pub actor: String,
+    pub reply: oneshot::Sender<Result<Done, Error>>,
+}
+
+/// The thread's state.
+pub struct Controller {
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    courses: BTreeMap<String, Course>,
+    /// This process's name among those that share the journal.
+    holder: String,
+    leader: bool,
+    journal_error: Option<String>,
+}
+
+/// How often the slots are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the lease holds without being renewed.
+const LEASE_MS: i64 = 5_000;
+const LEASE: &str = "controller";
+
+impl Controller {
+    /// A controller that has looked at nothing yet.
+    pub fn new(shared: Arc<Shared>, commands: Receiver<Command>) -> Controller {
+        Controller {
+            shared,
+            commands,
+            courses: BTreeMap::new(),
+            holder: Uuid::new_v4().to_string(),
+            leader: false,
+            journal_error: None,
+        }
+    }
+
+    /// Looks and obeys until the server stops.
+    pub fn run(mut self, supervisor: &Supervisor) {
+        let mut next = Instant::now();
+        while !supervisor.is_stopping() {
+            let left = next.saturating_duration_since(Instant::now());
+            // Stopping is seen in time.
+            match self.commands.recv_timeout(left.min(Duration::from_millis(100))) {
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next {
+                self.look();
+                next = Instant::now() + LOOK;
+            }
+        }
+        if self.leader {
+            let holder = self.holder.clone();
+            // Without it the lease ends by itself.
+            let _released = self
+                .shared
+                .journal
+                .run_blocking(move |store| lease::release(store, LEASE, &holder));
+        }
+    }
+
+    fn look(&mut self) {
+        let kept = match self.read() {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.leader = false;
+                self.journal_error = Some(error.message);
+                Vec::new()
+            }
+        };
+        let slots = self.shared.server.registry.slots();
+        self.courses.retain(|name, course| {
+            slots
+                .get(name)
+                .is_some_and(|slot| Arc::ptr_eq(slot, &course.slot))
+        });
+        for (name, slot) in slots.iter() {
+            let watch = self.shared.server.watch(name);
+            if !watch.is_on() {
+                continue;
+            }
+            let mut course = self.courses.remove(name).unwrap_or_else(|| {
+                let settings = self.shared.settings.of(name).clone();
+                Course::new(Arc::clone(slot), settings, watch.clone())
+            });
+            course.read(kept.iter().find(|it| it.slot == *name));
+            self.step(&mut course);
+            self.courses.insert(name.clone(), course);
+        }
+        self.publish(&kept);
+    }
+
+    /// Takes or renews the lease, and reads all roles.
+    fn read(&mut self) -> Result<Vec<roles::Kept>, Error> {
+        let holder = self.holder.clone();
+        let (leader, kept) = self.shared.journal.run_blocking(move |store| {
+            let leader = lease::acquire(store, LEASE, &holder, LEASE_MS)?;
+            Ok((leader, roles::all(store)?))
+        })?;
+        if leader != self.leader {
+            tracing::info!(leader, "the controller's lease");
+        }
+        self.leader = leader;
+        self.journal_error = None;
+        Ok(kept)
+    }
+
+    fn step(&mut self, course: &mut Course) {
+        let journal = self.shared.journal.clone();
+        let tried: Result<(), Error> = (|| {
+            if let Some((document, decision)) = course.pending.clone()
+                && self.journal_error.is_none()
+            {
+                // Somebody else's decision since then is overruled: this one was carried out.
+                self.refresh(course)?;
+                if course.write(&journal, document, decision)? {
+                    course.pending = None;
+                }
+            }
+            course.take_outcomes(&journal, self.leader)?;
+            if course.watch.arrival != Arrival::Replace {
+                self.enroll(course)?;
+            }
+            course.arrange(&journal)
+        })();
+        if let Err(error) = tried {
+            self.journal_error = Some(error.message);
+        }
+        if course.pending.is_none() && !self.shared.is_overridden(&course.slot.name) {
+            self.shared.server.bury(course.follow());
+        }
+        let (report, action) = self.judge(course);
+        self.shared.report(report);
+        if let Some(action) = action {
+            self.act(course, action);
+        }
+    }
+
+    fn refresh(&self, course: &mut Course) -> Result<(), Error> {
+        let slot = course.slot.name.clone();
+        let kept = self
+            .shared
+            .journal
+            .run_blocking(move |store| roles::read(store, &slot))?;
+        course.generation = kept.map_or(0, |it| it.generation);
+        Ok(())
+    }
+
+    /// Takes the slot's first champion and its new challengers into the document.
+    fn enroll(&mut self, course: &mut Course) -> Result<(), Error> {
+        if !self.leader || course.pending.is_some() {
+            return Ok(());
+        }
+        let Some(roles) = course.slot.roles() else {
+            return Ok(());
+        };
+        let journal = self.shared.journal.clone();
+        let now = now_ms();
+        let Some(document) = course.document.clone() else {
+            let name = Name::from(roles.champion.named());
+            let what = json!({"to": name, "reasons": ["the first revision of the slot"]});
+            let record = judge::record(course, "begin", "controller", what);
+            course.write(&journal, Document::new(name, now), record)?;
+            return Ok(());
+        };
+        let champion_gone = !course
+            .slot
+            .states()
+            .contains_key(&document.champion.revision);
+        if champion_gone && document.previous.is_some() {
+            let reason = "the champion's folder is gone";
+            let mut after = document.clone();
+            after.roll_back(now, course.seq.unwrap_or(0), reason);
+            let what = json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
+            let record = judge::record(course, "rollback", "controller", what);
+            course.write(&journal, after, record)?;
+            return Ok(());
+        }
+        for challenger in &roles.challengers {
+            let name = Name::from(challenger.revision.named());
+            if document.knows(&name) {
+                continue;
+            }
+            return self.enlist(course, document, name);
+        }
+        Ok(())
+    }
+
+    fn enlist(
+        &mut self,
+        course: &mut Course,
+        document: Document,
+        name: Name,
+    ) -> Result<(), Error> {
+        let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
+        let mut after = document.clone();
+        after.enlist(name.clone(), now, seq);
+        let mut left = Vec::new();
+        while after.challengers.len() > course.watch.challengers_max.max(1) {
+            let oldest = after.challengers[0].name.clone();
+            after.dismiss(&oldest.mark, now, "a newer challenger took its place");
+            left.push(oldest);
+        }
+        let what = json!({
+            "from": document.champion,
+            "to": name,
+            "stage": "shadow",
+            "dismissed": left,
+            "reasons": ["a new revision arrived"],
+        });
+        let record = judge::record(course, "shadow", "controller", what);
+        let written = course.write(&self.shared.journal.clone(), after, record)?;
+        if written {
+            tracing::info!(slot = course.slot.name, revision = name.revision, "challenger in shadow");
+        }
+        Ok(())
+    }
+
+    /// Judges all trials of a slot: the report, and what is to be done if this process decides.
+    fn judge(&self, course: &mut Course) -> (Report, Option<Action>) {
+        let now = now_ms();
+        let mut report = self.blank(course, now);
+        let mut action = None;
+        let (previous, reason) = judge::previous(course, now);
+        if let (Some(reason), Some(trial)) = (reason, &previous) {
+            action = Some(Action::RollBack(reason, Box::new(trial.clone())));
+        }
+        report.previous = previous;
+        let trials = course.document.as_ref().map_or(0, |it| it.challengers.len());
+        for index in 0..trials.min(course.trials.len()) {
+            let Some(judged) = judge::challenger(course, index, now) else {
+                continue;
+            };
+            report.challengers.push(judged.report.clone());
+            if judged.judgement.decision != Decision::Hold && action.is_none() {
+                action = Some(Action::Trial(Box::new(judged), "controller".to_string()));
+            }
+        }
+        report.cost_of_waiting = waiting(&report, course.counted.rows_per_hour);
+        (report, action)
+    }
+
+    fn blank(&self, course: &mut Course, now: i64) -> Report {
+        let settings = course.settings.clone();
+        let champion = match &course.document {
+            Some(document) => Some((document.champion.clone(), document.since_ms)),
+            // Without trials the folder says who answers.
+            None => course
+                .slot
+                .roles()
+                .map(|roles| (Name::from(roles.champion.named()), 0)),
+        };
+        let gates = course.task.map_or_else(Vec::new, |task| settings.gates(&task));
+        Report {
+            slot: course.slot.name.clone(),
+            at_ms: now,
+            task: course.task.map(|task| match task {
+                Task::Binary { .. } => "binary",
+                Task::Multiclass => "multiclass",
+                Task::Regression => "regression",
+            }),
+            on_arrival: match course.watch.arrival {
+                Arrival::Replace => "replace",
+                Arrival::Shadow => "shadow",
+                Arrival::Hold => "hold",
+            },
+            stages: settings.policy.stages.iter().map(Stage::to_string).collect(),
+            approval: match settings.policy.approval {
+                Approval::Automatic => "automatic",
+                Approval::Manual => "manual",
+            },
+            gates: gates.iter().map(ToString::to_string).collect(),
+            leader: self.leader,
+            journal_error: self.journal_error.clone(),
+            rows_per_hour: course.counted.rows_per_hour,
+            champion: champion.map(|(name, since)| judge::standing(course, &name, since)),
+            challengers: Vec::new(),
+            previous: None,
+            cost_of_waiting: None,
+            dismissed: course.document.as_ref().map_or_else(Vec::new, |it| {
+                let skip = it.dismissed.len().saturating_sub(10);
+                it.dismissed[skip..].to_vec()
+            }),
+        }
+    }
+
+    /// Carries out what was decided, if it is for this process to decide. A rollback is carried out
+    /// although the journal is away, and written later; nothing else is.
+    fn act(&mut self, course: &mut Course, action: Action) {
+        let away = self.journal_error.is_some();
+        let done = match action {
+            Action::RollBack(reason, trial) if self.leader || away => {
+                self.roll_back(course, "controller", &reason, Some(*trial))
+            }
+            Action::Trial(judged, actor) if self.leader && course.pending.is_none() => {
+                self.conclude(course, &judged, &actor)
+            }
+            _ => return,
+        };
+        if let Err(error) = done {
+            self.journal_error = Some(error.message);
+        }
+    }
+
+    /// Goes back to the previous champion: first here, by a pointer, then in the journal.
+    fn roll_back(
+        &mut self,
+        course: &mut Course,
+        actor: &str,
+        reason: &str,
+        trial: Option<Trial>,
+    ) -> Result<Done, Error> {
+        let began = Instant::now();
+        let Some(document) = course.document.clone() else {
+            return Err(conflict("nothing was promoted"));
+        };
+        let (now, mut after) = (now_ms(), document.clone());
+        if !after.roll_back(now, course.seq.unwrap_or(0), reason) {
+            return Err(conflict("there is no previous champion"));
+        }
+        let Some(back) = course.resident(&after.champion) else {
+            return Err(conflict(format!(
+                "revision {} is not loaded",
+                after.champion.revision
+            )));
+        };
+        self.shared.server.bury(course.slot.promote(back.uid));
+        let took_us = began.elapsed().as_micros() as u64;
+        if actor == "controller" {
+            after.rolled_back_ms.push(now);
+        }
+        let done = Done {
+            decision: "rollback",
+            from: Some(document.champion.clone()),
+            to: Some(after.champion.clone()),
+            stage: None,
+            took_us,
+        };
+        let what = json!({
+            "from": document.champion,
+            "to": after.champion,
+            "reasons": [reason],
+            "evidence": trial,
+        });
+        let record = judge::record(course, "rollback", actor, what);
+        tracing::warn!(
+            slot = course.slot.name,
+            from = document.champion.revision,
+            to = after.champion.revision,
+            actor,
+            reason,
+            "rolled back"
+        );
+        match course.write(&self.shared.journal.clone(), after.clone(), record.clone()) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => {
+                course.document = Some(after.clone());
+                course.pending = Some((after, record));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Takes a challenger to its next stage, or ends its trial.
+    fn conclude(
+        &mut self,
+        course: &mut Course,
+        judged: &Judged,
+        actor: &str,
+    ) -> Result<Done, Error> {
+        let Some(document) = course.document.clone() else {
+            return Err(conflict("nothing is on trial"));
+        };
+        let (name, now) = (judged.trial.name.clone(), now_ms());
+        let seq = course.seq.unwrap_or(0);
+        let next = judged.trial.stage + 1;
+        let stage = course.stage(next);
+        let mut after = document.clone();
+        let decision = match (judged.judgement.decision, stage) {
+            (Decision::Promote, Stage::Full) => {
+                after.promote(name.clone(), now, seq);
+                if actor == "controller" {
+                    after.promoted_ms.push(now);
+                }
+                "promote"
+            }
+            (Decision::Promote, _) => {
+                after.advance(&name.mark, next, now);
+                "advance"
+            }
+            (Decision::Rollback, _) => {
+                after.dismiss(&name.mark, now, &judged.judgement.reasons.join("; "));
+                "hold"
+            }
+            (Decision::Hold, _) => return Err(conflict(judged.judgement.reasons.join("; "))),
+        };
+        let stage = (decision == "advance").then(|| stage.to_string());
+        let what = json!({
+            "from": document.champion,
+            "to": name,
+            "stage": stage,
+            "reasons": judged.judgement.reasons,
+            "evidence": judged.report,
+        });
+        let record = judge::record(course, decision, actor, what);
+        if !course.write(&self.shared.journal.clone(), after, record)? {
+            return Err(conflict("another process decided at the same time; look again"));
+        }
+        self.shared.server.bury(course.follow());
+        tracing::info!(
+            slot = course.slot.name,
+            revision = name.revision,
+            decision,
+            stage,
+            actor,
+            verdicts = judge::verdicts(&judged.report.findings),
+            reasons = judged.judgement.reasons.join("; "),
+            "decided"
+        );
+        course.arrange(&self.shared.journal.clone())?;
+        Ok(Done {
+            decision,
+            from: Some(document.champion),
+            to: Some(name),
+            stage,
+            took_us: 0,
+        })
+    }
+
+    fn obey(&mut self, command: Command) {
+        let Command {
+            slot,
+            ask,
+            actor,
+            reply,
+        } = command;
+        let result = match self.courses.remove(&slot) {
+            None => Err(conflict(format!("slot \"{slot}\" has no trials"))),
+            Some(mut course) => {
+                let result = self.obey_in(&mut course, &ask, &actor);
+                let (report, _action) = self.judge(&mut course);
+                self.shared.report(report);
+                self.courses.insert(slot.clone(), course);
+                result
+            }
+        };
+        self.shared.end_override(&slot);
+        self.publish(&[]);
+        // Who asked may be gone.
+        let _sent = reply.send(result);
+    }
+
+    fn obey_in(&mut self, course: &mut Course, ask: &Ask, actor: &str) -> Result<Done, Error> {
+        match ask {
+            Ask::RollBack {
+                revision: None,
+                reason,
+            } => self.roll_back(course, actor, reason, None),
+            Ask::RollBack {
+                revision: Some(revision),
+                reason,
+            } => self.give_up(course, *revision, actor, reason),
+            Ask::Promote { revision, force } => {
+                let name = wanted(course, *revision)?;
+                if *force {
+                    return self.force(course, name, actor);
+                }
+                self.approve(course, &name, actor)
+            }
+        }
+    }
+
+    /// Ends a challenger's trial, or goes back when the revision is the champion.
+    fn give_up(
+        &mut self,
+        course: &mut Course,
+        revision: u64,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Done, Error> {
+        let Some(document) = course.document.clone() else {
+            return Err(conflict("nothing is on trial"));
+        };
+        if document.champion.revision == revision {
+            return self.roll_back(course, actor, reason, None);
+        }
+        let on_trial = document.challengers.iter();
+        let Some(trial) = on_trial.map(|it| &it.name).find(|it| it.revision == revision) else {
+            return Err(conflict(format!("revision {revision} is not on trial")));
+        };
+        let mut after = document.clone();
+        after.dismiss(&trial.mark, now_ms(), reason);
+        let what = json!({"from": document.champion, "to": trial, "reasons": [reason]});
+        let record = judge::record(course, "hold", actor, what);
+        if !course.write(&self.shared.journal.clone(), after, record)? {
+            return Err(conflict("another process decided at the same time; look again"));
+        }
+        self.shared.server.bury(course.follow());
+        course.arrange(&self.shared.journal.clone())?;
+        Ok(Done {
+            decision: "hold",
+            from: Some(document.champion.clone()),
+            to: Some(trial.clone()),
+            stage: None,
+            took_us: 0,
+        })
+    }
+
+    /// Makes a revision the champion without evidence, on a person's word.
+    fn force(&mut self, course: &mut Course, name: Name, actor: &str) -> Result<Done, Error> {
+        let Some(document) = course.document.clone() else {
+            return Err(conflict("no champion answers yet"));
+        };
+        if course.resident(&name).is_none() {
+            return Err(conflict(format!("revision {} is not loaded", name.revision)));
+        }
+        let index = document.challengers.iter().position(|it| it.name == name);
+        let evidence: Option<Value> = index
+            .and_then(|index| judge::challenger(course, index, now_ms()))
+            .and_then(|judged| serde_json::to_value(judged.report).ok());
+        let mut after = document.clone();
+        after.promote(name.clone(), now_ms(), course.seq.unwrap_or(0));
+        let what = json!({
+            "from": document.champion,
+            "to": name,
+            "reasons": ["forced: a person promoted it whatever the evidence"],
+            "evidence": evidence,
+        });
+        let record = judge::record(course, "promote", actor, what);
+        if !course.write(&self.shared.journal.clone(), after, record)? {
+            return Err(conflict("another process decided at the same time; look again"));
+        }
+        self.shared.server.bury(course.follow());
+        course.arrange(&self.shared.journal.clone())?;
+        tracing::warn!(slot = course.slot.name, revision = name.revision, actor, "promoted by force");
+        Ok(Done {
+            decision: "promote",
+            from: Some(document.champion),
+            to: Some(name),
+            stage: None,
+            took_us: 0,
+        })
+    }
+
+    /// Lets a challenger take its next step, if the evidence allows it.
+    fn approve(&mut self, course: &mut Course, name: &Name, actor: &str) -> Result<Done, Error> {
+        let trials = course.document.iter_mut().flat_map(|it| &mut it.challengers);
+        let mut index = None;
+        for (position, trial) in trials.enumerate() {
+            if trial.name == *name {
+                trial.approved = true;
+                index = Some(position);
+            }
+        }
+        let judged = index.and_then(|index| judge::challenger(course, index, now_ms()));
+        let trials = course.document.iter_mut().flat_map(|it| &mut it.challengers);
+        for trial in trials {
+            trial.approved = false;
+        }
+        let Some(judged) = judged else {
+            return Err(conflict(format!("revision {} is not on trial", name.revision)));
+        };
+        if judged.judgement.decision == Decision::Promote {
+            return self.conclude(course, &judged, actor);
+        }
+        Err(conflict(format!(
+            "revision {} is not ready: {}; \"force\" promotes it all the same",
+            name.revision,
+            judged.judgement.reasons.join("; ")
+        )))
+    }
+
+    /// Tells the folder's task what was decided. Before the journal was read nothing is told.
+    fn publish(&self, kept: &[roles::Kept]) {
+        let server = &self.shared.server;
+        let known = server.plans();
+        if known.is_none() && self.journal_error.is_some() {
+            return;
+        }
+        let mut plans = known.as_deref().cloned().unwrap_or_default();
+        let mut changed = known.is_none();
+        let of_others = kept
+            .iter()
+            .filter(|it| !self.courses.contains_key(&it.slot))
+            .filter_map(|it| Some((it.slot.clone(), serde_json::from_str(&it.document).ok()?)));
+        let of_courses = self
+            .courses
+            .iter()
+            .filter_map(|(name, course)| Some((name.clone(), course.document.clone()?)));
+        for (name, document) in of_courses.chain(of_others) {
+            let document: Document = document;
+            let plan: Plan = document.plan();
+            if plans.get(&name).is_none_or(|it| **it != plan) {
+                plans.insert(name, Arc::new(plan));
+                changed = true;
+            }
+        }
+        if changed {
+            server.set_plans(plans);
+        }
+        let count = if self.leader { 1 } else { 0 };
+        self.shared.leader.store(count == 1, Ordering::Relaxed);
+    }
+}
+
+/// What a look leads to.
+enum Action {
+    RollBack(String, Box<Trial>),
+    Trial(Box<Judged>, String),
+}
+
+/// The revision that a person means.
+fn wanted(course: &Course, revision: Option<u64>) -> Result<Name, Error> {
+    let Some(document) = &course.document else {
+        return Err(conflict("no champion answers yet"));
+    };
+    let Some(revision) = revision else {
+        return match document.challengers.as_slice() {
+            [] => Err(conflict("nothing is on trial")),
+            [only] => Ok(only.name.clone()),
+            _ => Err(conflict("several revisions are on trial; name one")),
+        };
+    };
+    if document.champion.revision == revision {
+        return Err(conflict(format!("revision {revision} is the champion already")));
+    }
+    let roles = course.slot.roles();
+    let resident = roles.as_ref().and_then(|roles| roles.revision(revision));
+    resident
+        .map(|it| Name::from(it.named()))
+        .ok_or_else(|| conflict(format!("revision {revision} is not loaded")))
+}
+
+/// What an hour of waiting costs, by the challenger that saves most.
+fn waiting(report: &Report, rows_per_hour: f64) -> Option<Waiting> {
+    let best = report
+        .challengers
+        .iter()
+        .filter(|it| it.saving.per_row.is_finite() && it.labels > 0)
+        .max_by(|a, b| a.saving.per_row.total_cmp(&b.saving.per_row))?;
+    Some(Waiting {
+        revision: best.standing.name.revision,
+        per_hour: best.saving.per_row * rows_per_hour,
+        lower: best.saving.lower * rows_per_hour,
+        upper: best.saving.upper * rows_per_hour,
+    })
+}
+
+fn conflict(message: impl Into<String>) -> Error {
+    Error::new(Code::Conflict, message)
+}

@@ -1,0 +1,273 @@
+//! From a course to judgements: the evidence of each trial, what is decided on it, and the record of
+//! a decision as the journal keeps it. Nothing is changed here.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::course::Course;
+use super::decide::{self, Evidence, Judgement, ShareCounts, Stage};
+use super::document::{Document, Name, OnTrial, WEEK_MS};
+use super::gate::Finding;
+use super::report::{Money, ShadowCounts, Standing, Trial};
+use super::score::Task;
+use super::vitals::Vitals;
+use crate::model::revision::Revision;
+
+/// Model costs below this do not count as slow, whatever their ratio.
+const COST_FLOOR_NS: u64 = 20_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// A challenger's trial with its judgement.
+#[derive(Debug)]
+pub struct Judged {
+    pub trial: OnTrial,
+    pub judgement: Judgement,
+    pub report: Trial,
+}
+
+/// Judges the challenger at this place of the document.
+pub fn challenger(course: &mut Course, index: usize, now_ms: i64) -> Option<Judged> {
+    let document = course.document.clone()?;
+    let on_trial = document.challengers.get(index)?.clone();
+    let evidence = evidence(course, &document, index, now_ms)?;
+    let judgement = decide::decide(&course.settings.policy, &evidence);
+    let standing = standing(course, &on_trial.name, on_trial.since_ms);
+    let paired = course.trials.get_mut(index)?;
+    let needed = evidence.findings.iter().filter_map(|it| it.needed).max();
+    let report = Trial {
+        standing,
+        stage: course
+            .settings
+            .policy
+            .stages
+            .get(on_trial.stage)
+            .map_or_else(String::new, Stage::to_string),
+        stage_since_ms: on_trial.stage_since_ms,
+        labels: evidence.labels,
+        positives: evidence.positives,
+        pairing: evidence.pairing,
+        agreement: evidence.agreement,
+        saving: money(paired.trial.cost_difference()),
+        findings: evidence.findings,
+        guards: judgement.guards.clone(),
+        decision: judgement.decision,
+        reasons: judgement.reasons.clone(),
+        needed,
+    };
+    Some(Judged {
+        trial: on_trial,
+        judgement,
+        report,
+    })
+}
+
+fn evidence(
+    course: &mut Course,
+    document: &Document,
+    index: usize,
+    now_ms: i64,
+) -> Option<Evidence> {
+    let trial = document.challengers.get(index)?;
+    let stage = course.settings.policy.stages.get(trial.stage).copied();
+    let share = match stage {
+        Some(Stage::Share(expected)) => course
+            .split(&trial.name.mark, trial.stage)
+            .map(|(challenger, champion)| ShareCounts {
+                expected,
+                challenger,
+                champion,
+            }),
+        _ => None,
+    };
+    let coverage = course.label_coverage();
+    let fraction = course.watch.shadow_fraction;
+    let cooldown = pause(course, document, now_ms);
+    let champion = course.resident(&document.champion);
+    let challenger = course.resident(&trial.name);
+    let shadow = challenger.as_deref().map(shadow_counts).unwrap_or_default();
+    let latency_ratio = match (&champion, &challenger) {
+        (Some(champion), Some(challenger)) => ratio(challenger, champion),
+        _ => f64::NAN,
+    };
+    let paired = course.trials.get_mut(index)?;
+    let binary = matches!(paired.trial.design().task, Task::Binary { .. });
+    let elapsed = |since: i64| u64::try_from(now_ms - since).unwrap_or(0);
+    Some(Evidence {
+        stage: trial.stage,
+        findings: paired.trial.look(),
+        labels: paired.trial.len() as u64 - paired.trial.invalid(),
+        positives: binary.then(|| paired.trial.positives()),
+        coverage,
+        pairing: paired.pairing(fraction),
+        rows: shadow.rows,
+        errors: shadow.errors + shadow.misfits,
+        invalid: shadow.invalid,
+        agreement: paired.agreement(),
+        latency_ratio,
+        share,
+        in_stage_ms: elapsed(trial.stage_since_ms),
+        in_trial_ms: elapsed(trial.since_ms),
+        identical: trial.name.mark == document.champion.mark,
+        approved: trial.approved,
+        cooldown,
+    })
+}
+
+/// Judges the previous champion, and the present one's vitals: why to go back, if so.
+pub fn previous(course: &mut Course, now_ms: i64) -> (Option<Trial>, Option<String>) {
+    let Some(document) = course.document.clone() else {
+        return (None, None);
+    };
+    let Some(previous) = document.previous.clone() else {
+        return (None, None);
+    };
+    let policy = course.settings.policy.clone();
+    let mut health = match course.resident(&document.champion) {
+        None => decide::Health::default(),
+        Some(champion) => {
+            let vitals = course.vitals.take().filter(|it| it.are_of(&champion));
+            let now = Instant::now();
+            let mut vitals = vitals.unwrap_or_else(|| Vitals::new(&champion, now));
+            let limits = (course.settings.p99_ms_max, policy.windows);
+            let health = vitals.look(&champion, limits, now);
+            course.vitals = Some(vitals);
+            health
+        }
+    };
+    let standing = standing(course, &previous.name, document.since_ms);
+    let mut report = Trial {
+        standing,
+        stage: "previous".to_string(),
+        stage_since_ms: document.since_ms,
+        labels: 0,
+        positives: None,
+        pairing: 1.0,
+        agreement: 1.0,
+        findings: Vec::new(),
+        guards: Vec::new(),
+        decision: decide::Decision::Hold,
+        reasons: Vec::new(),
+        needed: None,
+        saving: money(super::gate::Saving {
+            total: 0.0,
+            mean: f64::NAN,
+            lower: f64::NAN,
+            upper: f64::NAN,
+        }),
+    };
+    let fraction = course.watch.shadow_fraction;
+    if let Some(paired) = &mut course.rollback {
+        let task = paired.trial.design().task;
+        report.labels = paired.trial.len() as u64 - paired.trial.invalid();
+        report.positives = matches!(task, Task::Binary { .. }).then(|| paired.trial.positives());
+        report.pairing = paired.pairing(fraction);
+        report.agreement = paired.agreement();
+        report.findings = paired.trial.look();
+        report.saving = money(paired.trial.cost_difference());
+        health.findings.clone_from(&report.findings);
+    }
+    // Going back to what was itself rolled back from is for a person to decide.
+    let reason = match previous.sound {
+        true => decide::trip(&policy, &health),
+        false => None,
+    };
+    report.reasons = vec![match (&reason, previous.sound) {
+        (Some(reason), _) => reason.clone(),
+        (None, true) => "the champion was not found worse".to_string(),
+        (None, false) => "it was rolled back from".to_string(),
+    }];
+    if reason.is_some() {
+        report.decision = decide::Decision::Rollback;
+    }
+    let _elapsed_only_in_reports = now_ms;
+    (Some(report), reason)
+}
+
+/// What is known of a revision.
+pub fn standing(course: &mut Course, name: &Name, since_ms: i64) -> Standing {
+    let resident = course.resident(name);
+    let (matured, metrics) = match course.task {
+        None => (0, Vec::new()),
+        Some(task) => course.matured.metrics(&task, &name.mark),
+    };
+    Standing {
+        name: name.clone(),
+        resident: resident.is_some(),
+        since_ms,
+        matured,
+        label_coverage: course.label_coverage(),
+        metrics,
+        shadow: resident.as_deref().map(shadow_counts).unwrap_or_default(),
+    }
+}
+
+/// What a decision rests on, as the journal keeps it.
+pub fn record(course: &Course, decision: &str, actor: &str, what: Value) -> String {
+    let mut record = json!({
+        "decision": decision,
+        "slot": course.slot.name,
+        "actor": actor,
+        "settings": course.settings.digest(),
+        "alpha": course.settings.alpha,
+        "rollback_alpha": course.settings.rollback_alpha,
+        "version": env!("CARGO_PKG_VERSION"),
+        "outcome_seq": course.seq,
+    });
+    if let (Value::Object(record), Value::Object(what)) = (&mut record, what) {
+        record.extend(what);
+    }
+    record.to_string()
+}
+
+/// Why the controller promotes nothing for now.
+fn pause(course: &Course, document: &Document, now_ms: i64) -> Option<String> {
+    let settings = &course.settings;
+    let within = |times: &[i64], ms: i64| times.iter().filter(|at| now_ms - **at < ms).count() as u64;
+    let rollbacks = within(&document.rolled_back_ms, WEEK_MS);
+    let most = settings.rollbacks_per_week_max;
+    if most > 0 && rollbacks >= most {
+        return Some(format!("{rollbacks} rollbacks in a week"));
+    }
+    let cooldown = i64::try_from(settings.cooldown_ms).unwrap_or(i64::MAX);
+    if within(&document.rolled_back_ms, cooldown) > 0 {
+        return Some("it cools down after a rollback".to_string());
+    }
+    let promotions = within(&document.promoted_ms, DAY_MS);
+    let most = settings.promotions_per_day_max;
+    (most > 0 && promotions >= most).then(|| format!("{promotions} promotions in a day"))
+}
+
+/// How much longer a row takes, costs that nobody notices set aside.
+fn ratio(challenger: &Revision, champion: &Revision) -> f64 {
+    let cost = |revision: &Revision| revision.cost.row_ns.max(COST_FLOOR_NS) as f64;
+    cost(challenger) / cost(champion)
+}
+
+fn shadow_counts(revision: &Revision) -> ShadowCounts {
+    let shadow = &revision.usage.shadow;
+    ShadowCounts {
+        rows: shadow.rows.load(Ordering::Relaxed),
+        errors: shadow.errors.load(Ordering::Relaxed),
+        misfits: shadow.misfits.load(Ordering::Relaxed),
+        invalid: shadow.invalid.load(Ordering::Relaxed),
+    }
+}
+
+fn money(saving: super::gate::Saving) -> Money {
+    Money {
+        total: saving.total,
+        per_row: saving.mean,
+        lower: saving.lower,
+        upper: saving.upper,
+    }
+}
+
+/// The verdicts of findings in one line, for logs.
+pub fn verdicts(findings: &[Finding]) -> String {
+    let each = findings
+        .iter()
+        .map(|it| format!("{} {:?}", it.measure.name(), it.verdict));
+    each.collect::<Vec<_>>().join(", ")
+}

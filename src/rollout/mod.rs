@@ -1,0 +1,253 @@
+//! The loop: challengers are compared with the champion on rows whose outcome is known, and a slot is
+//! moved by evidence. This file is what others see of it; the mathematics is in [`score`],
+//! [`sequential`], [`gate`] and [`decide`], which know no clock and no slot.
+
+mod controller;
+mod course;
+pub mod decide;
+pub mod document;
+pub mod feedback;
+pub mod gate;
+mod judge;
+pub mod matured;
+pub mod reading;
+mod recording;
+pub mod report;
+pub mod score;
+pub mod sequential;
+mod settings;
+mod vitals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::error::{Code, Error};
+use crate::journal::decisions::{self, Entry};
+use crate::journal::{Health, Journal};
+use crate::serve::{Server, shadow};
+use crate::task::{Priority, Supervisor};
+use controller::{Command, Controller};
+use document::Name;
+use feedback::Counts;
+use report::Report;
+pub use settings::{Absence, Kind, Settings, SlotSettings};
+
+/// The loop of all slots. Clones share it.
+#[derive(Clone)]
+pub struct Rollout(Arc<Shared>, SyncSender<Command>);
+
+/// What the controller's thread shares with those who ask.
+pub struct Shared {
+    server: Arc<Server>,
+    journal: Journal,
+    settings: Settings,
+    reports: Mutex<BTreeMap<String, Arc<Report>>>,
+    /// Slots whose roles a person is changing right now: the controller does not put them back.
+    overridden: Mutex<BTreeSet<String>>,
+    leader: AtomicBool,
+    counts: Counts,
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The next step for a challenger, the only one if none is named; `force`: the whole way,
+    /// whatever the evidence.
+    Promote { revision: Option<u64>, force: bool },
+    /// Back to the previous champion; or, of a challenger that is named, the end of its trial.
+    RollBack {
+        revision: Option<u64>,
+        reason: String,
+    },
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// `advance`, `promote`, `hold` or `rollback`.
+    pub decision: &'static str,
+    /// Who answered before.
+    pub from: Option<Name>,
+    pub to: Option<Name>,
+    pub stage: Option<String>,
+    /// Microseconds that the change of roles took.
+    pub took_us: u64,
+}
+
+/// Questions that may wait for the controller.
+const COMMANDS_MAX: usize = 64;
+
+impl Rollout {
+    /// Starts the loop: scoring in shadow, recording, and the controller.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn start(
+        server: &Arc<Server>,
+        journal: Journal,
+        settings: Settings,
+        supervisor: &Supervisor,
+    ) -> std::io::Result<Rollout> {
+        let (sender, commands) = sync_channel(COMMANDS_MAX);
+        let shared = Arc::new(Shared {
+            server: Arc::clone(server),
+            journal: journal.clone(),
+            settings: settings.clone(),
+            reports: Mutex::default(),
+            overridden: Mutex::default(),
+            leader: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
+        if let Some(records) = server.records() {
+            let sink = move |shadowed| journal.append(recording::predictions(shadowed, &settings));
+            shadow::start(records, supervisor, Arc::new(sink))?;
+        }
+        let controller = Controller::new(Arc::clone(&shared), commands);
+        let stop = supervisor.clone();
+        supervisor.thread("controller", Priority::Bulk, move || controller.run(&stop))?;
+        Ok(Rollout(shared, sender))
+    }
+
+    /// A slot as the controller last saw it.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] for an unknown slot, [`Code::NotReady`] before the first look, and
+    /// [`Code::Conflict`] for one without trials.
+    pub fn report(&self, slot: &str) -> Result<Arc<Report>, Error> {
+        // An unknown slot says so itself.
+        self.0.server.slot(slot)?;
+        if !self.0.server.watch(slot).is_on() {
+            return Err(no_trials(slot));
+        }
+        let reports = lock(&self.0.reports);
+        reports.get(slot).cloned().ok_or_else(|| {
+            Error::new(Code::NotReady, format!("slot \"{slot}\" was not looked at yet"))
+        })
+    }
+
+    /// All slots with trials, by name, as the controller last saw them.
+    pub fn reports(&self) -> Vec<Arc<Report>> {
+        lock(&self.0.reports).values().cloned().collect()
+    }
+
+    /// Does what a person asks for; `actor` is their name, for the record.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] with why it does not go, [`Code::NotFound`] for an unknown slot,
+    /// [`Code::Overloaded`], and what the journal says.
+    pub async fn ask(&self, slot: &str, ask: Ask, actor: &str) -> Result<Done, Error> {
+        let found = self.0.server.slot(slot)?;
+        if !self.0.server.watch(slot).is_on() {
+            return Err(no_trials(slot));
+        }
+        // A rollback does not wait for the controller, which may be counting: the pointer first.
+        let mut took_us = None;
+        if let Ask::RollBack { revision, .. } = &ask
+            && let Some(roles) = found.roles()
+            && revision.is_none_or(|it| it == roles.champion.id)
+            && let Some(previous) = &roles.previous
+        {
+            lock(&self.0.overridden).insert(slot.to_string());
+            let began = Instant::now();
+            self.0.server.bury(found.promote(previous.uid));
+            took_us = Some(began.elapsed().as_micros() as u64);
+        }
+        let (reply, answer) = oneshot::channel();
+        let command = Command {
+            slot: slot.to_string(),
+            ask,
+            actor: actor.to_string(),
+            reply,
+        };
+        let sent = self.1.try_send(command);
+        if sent.is_err() {
+            self.0.end_override(slot);
+            return Err(Error::overloaded("the controller has too much to do"));
+        }
+        let stopped = || Error::new(Code::Draining, "the server is shutting down");
+        let mut done = answer.await.unwrap_or_else(|_dropped| Err(stopped()))?;
+        if let Some(took_us) = took_us {
+            done.took_us = took_us;
+        }
+        Ok(done)
+    }
+
+    /// A slot's decisions after `after_seq`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub async fn decisions(
+        &self,
+        slot: &str,
+        after_seq: i64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Error> {
+        let slot = slot.to_string();
+        let list = move |store: &mut dyn crate::journal::store::Store| {
+            decisions::list(store, &slot, after_seq, limit)
+        };
+        self.0.journal.run(list).await
+    }
+
+    /// How the journal is.
+    pub fn journal(&self) -> Health {
+        self.0.journal.health()
+    }
+
+    /// Whether this process decides.
+    pub fn is_leader(&self) -> bool {
+        self.0.leader.load(Ordering::Relaxed)
+    }
+
+    /// Labels by what became of them.
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// Writes what waits in the journal; false when that takes longer than `limit`. Blocks.
+    pub fn close(&self, limit: std::time::Duration) -> bool {
+        self.0.journal.close(limit)
+    }
+}
+
+impl std::fmt::Debug for Rollout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rollout")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn report(&self, report: Report) {
+        lock(&self.reports).insert(report.slot.clone(), Arc::new(report));
+    }
+
+    fn is_overridden(&self, slot: &str) -> bool {
+        lock(&self.overridden).contains(slot)
+    }
+
+    fn end_override(&self, slot: &str) {
+        lock(&self.overridden).remove(slot);
+    }
+}
+
+fn no_trials(slot: &str) -> Error {
+    Error::new(
+        Code::Conflict,
+        format!(
+            "slot \"{slot}\" has no trials: set on_arrival or record in [slots.{slot}.rollout]"
+        ),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What they guard is changed in one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

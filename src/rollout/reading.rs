@@ -1,0 +1,119 @@
+//! From an engine's results to what gates and metrics need: which columns are the score, what kind
+//! of task it is, and what one revision said of a row with a known label.
+
+use super::score::{Scored, Task};
+use super::{Kind, SlotSettings};
+use crate::model::revision::Revision;
+use crate::tensor::DType;
+
+/// Which values of a row of results are a revision's score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    start: usize,
+    /// 1, or the number of classes.
+    len: usize,
+}
+
+/// Objectives whose single value is the probability of the positive class, as the libraries name
+/// them.
+const BINARY: [&str; 5] = ["logistic", "binary", "logloss", "cross", "xentropy"];
+
+impl Columns {
+    /// The score's columns: the first output of numbers that is answered by default. Two columns are
+    /// the two classes of a binary model, of which the second is the positive one.
+    pub fn of(revision: &Revision) -> Option<Columns> {
+        let outputs = revision.signature.outputs.iter();
+        let mut scores = outputs.filter(|output| {
+            output.default && !matches!(output.dtype, DType::Int64 | DType::Bytes)
+        });
+        let output = scores.next()?;
+        Some(match output.len() {
+            2 => Columns {
+                start: output.offset + 1,
+                len: 1,
+            },
+            len => Columns {
+                start: output.offset,
+                len,
+            },
+        })
+    }
+
+    /// The number of classes; 1 for a score that is one number.
+    pub fn classes(self) -> usize {
+        self.len
+    }
+
+    /// A row's score.
+    pub fn read(self, results: &[f64]) -> Vec<f64> {
+        let end = self.start + self.len;
+        results.get(self.start..end).unwrap_or_default().to_vec()
+    }
+}
+
+/// The task of a slot: what its settings say, or what its champion looks like.
+pub fn task(settings: &SlotSettings, champion: &Revision) -> Task {
+    let binary = Task::Binary {
+        threshold: settings.threshold,
+    };
+    match settings.kind {
+        Kind::Binary => return binary,
+        Kind::Multiclass => return Task::Multiclass,
+        Kind::Regression => return Task::Regression,
+        Kind::Auto => {}
+    }
+    let outline = champion.outline();
+    if Columns::of(champion).is_some_and(|it| it.len > 1) {
+        return Task::Multiclass;
+    }
+    let objective = outline.objective.to_lowercase();
+    let outputs = champion.signature.outputs.iter();
+    let mut scores = outputs.filter(|output| output.default);
+    let two = scores.any(|output| output.labels.len() == 2 || output.len() == 2);
+    match two || BINARY.iter().any(|word| objective.contains(word)) {
+        true => binary,
+        false => Task::Regression,
+    }
+}
+
+/// What a score says of a row with this label; `None`: the revision failed on it.
+pub fn scored(task: &Task, scores: Option<&[f64]>, label: f64) -> Scored {
+    let nothing = Scored {
+        score: f64::NAN,
+        right: false,
+    };
+    let Some(scores) = scores else { return nothing };
+    match task {
+        Task::Multiclass => {
+            let Some(class) = class(label, scores.len()) else {
+                return nothing;
+            };
+            let best = |best: usize, index: usize| match scores[index] > scores[best] {
+                true => index,
+                false => best,
+            };
+            Scored {
+                score: scores[class],
+                right: (0..scores.len()).fold(0, best) == class,
+            }
+        }
+        _ => Scored {
+            score: scores.first().copied().unwrap_or(f64::NAN),
+            right: false,
+        },
+    }
+}
+
+/// Whether a label is one that the task can have.
+pub fn is_label(task: &Task, value: f64, classes: usize) -> bool {
+    match task {
+        Task::Binary { .. } => value == 0.0 || value == 1.0,
+        Task::Multiclass => class(value, classes).is_some(),
+        Task::Regression => value.is_finite(),
+    }
+}
+
+fn class(label: f64, classes: usize) -> Option<usize> {
+    let whole = label.fract() == 0.0 && label >= 0.0;
+    (whole && label < classes as f64).then_some(label as usize)
+}

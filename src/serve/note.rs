@@ -1,0 +1,127 @@
+//! What a request notes on its way for the [`Recorder`]: its prediction id, its place among shares,
+//! what it keeps of its features. Costs a comparison where nothing is recorded.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::record::{Input, Record, Recorder, Watch, new_id};
+use super::request::{InferRequest, KEY_MAX, Prediction};
+use crate::error::Error;
+use crate::model::revision::Revision;
+use crate::model::slot::{Roles, Slot};
+use crate::tensor::{Rows, Tensor, Tensors};
+
+/// The notes of one request.
+#[derive(Debug)]
+pub struct Note<'a> {
+    watch: &'a Watch,
+    /// `None`: not recorded.
+    pub prediction: Option<Prediction>,
+    kept: Option<Tensors<'static>>,
+}
+
+/// What was computed of a request's rows.
+#[derive(Debug)]
+pub struct Computed {
+    pub rows: Rows,
+    /// `[rows, width]`, row-major.
+    pub results: Vec<f64>,
+    pub width: usize,
+}
+
+impl<'a> Note<'a> {
+    /// The notes of a request of a slot that is watched so. Requests that ask for a revision by its
+    /// id are not recorded: nobody assigned it.
+    ///
+    /// # Errors
+    /// When the request's key is too long.
+    pub fn new(watch: &'a Watch, request: &InferRequest<'_>) -> Result<Note<'a>, Error> {
+        if let Some(key) = &request.key
+            && !(1..=KEY_MAX).contains(&key.len())
+        {
+            return Err(Error::invalid(format!(
+                "parameter \"key\": expected 1 to {KEY_MAX} bytes, got {}",
+                key.len()
+            )));
+        }
+        let prediction = (watch.is_on() && request.revision.is_none()).then(|| {
+            let id = new_id();
+            Prediction {
+                id,
+                holdout: places(id).1 < watch.holdout_share,
+            }
+        });
+        Ok(Note {
+            watch,
+            prediction,
+            kept: None,
+        })
+    }
+
+    /// The request's place among shares, by its key or, without one, by its id.
+    pub fn draw(&self, slot: &Slot, key: Option<&str>) -> f64 {
+        match (key, &self.prediction) {
+            (Some(key), _) => slot.draw(key.as_bytes()),
+            (None, Some(prediction)) => slot.draw(prediction.id.as_bytes()),
+            (None, None) => slot.draw(new_id().as_bytes()),
+        }
+    }
+
+    /// Keeps what the caller sent, for revisions that read it in another way.
+    pub fn keep(&mut self, tensors: &Tensors<'_>) {
+        if self.prediction.is_some() {
+            let owned = tensors.iter().cloned().map(Tensor::into_owned);
+            self.kept = Some(owned.collect());
+        }
+    }
+
+    /// Whether a request of so many rows is recorded.
+    pub fn admitted(&self, recorder: &Recorder, slot: &Slot, rows: usize) -> bool {
+        self.prediction.is_some() && recorder.admits(slot, rows)
+    }
+
+    /// The record of an answered request.
+    pub fn record(
+        &mut self,
+        slot: Arc<Slot>,
+        roles: Arc<Roles>,
+        answered: Arc<Revision>,
+        computed: Computed,
+    ) -> Record {
+        let prediction = self.prediction.unwrap_or(Prediction {
+            id: Uuid::nil(),
+            holdout: false,
+        });
+        let (ms, _) = prediction.id.as_u64_pair();
+        Record {
+            slot,
+            roles,
+            answered,
+            id: prediction.id,
+            key: None,
+            // The first 48 bits of a UUID of version 7.
+            at_ms: (ms >> 16) as i64,
+            rows: computed.rows.len(),
+            input: match self.kept.take() {
+                None => Input::Rows(computed.rows),
+                Some(tensors) => Input::Both(computed.rows, tensors),
+            },
+            results: computed.results,
+            width: computed.width,
+            shadow: places(prediction.id).0 < self.watch.shadow_fraction,
+            holdout: prediction.holdout,
+        }
+    }
+}
+
+/// Two independent places in [0, 1) of an id, of its random bits.
+fn places(id: Uuid) -> (f64, f64) {
+    let (_, low) = id.as_u64_pair();
+    let one = (low >> 32) & 0x00ff_ffff;
+    let two = low & 0xffff_ffff;
+    (
+        one as f64 / f64::from(1_u32 << 24),
+        two as f64 / (f64::from(1_u32 << 31) * 2.0),
+    )
+}

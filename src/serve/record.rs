@@ -1,0 +1,283 @@
+//! What is kept of answered requests: a record goes into a bounded queue, and the request goes on.
+//! Nothing here waits, wakes a thread or writes; whoever takes the records out looks for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use crate::model::revision::Revision;
+use crate::model::slot::{Arrival, Roles, Slot};
+use crate::tensor::{Rows, Tensors};
+
+/// Limits of what waits to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of rows and results that may wait.
+    pub queue_bytes_max: usize,
+    /// Rows a second of all slots together; those above are answered and not recorded.
+    pub rows_per_second_max: u64,
+}
+
+/// What is kept of a slot's predictions, and who is scored beside the one that answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    pub arrival: Arrival,
+    /// Whether predictions are recorded although nothing is decided by them.
+    pub record: bool,
+    /// The part of the recorded requests that the others are scored on, from 0 to 1.
+    pub shadow_fraction: f64,
+    /// The part of the requests that the caller is asked to let through whatever the score, from 0
+    /// to 1.
+    pub holdout_share: f64,
+    /// Challengers at the same time.
+    pub challengers_max: usize,
+}
+
+/// One answered request.
+#[derive(Debug)]
+pub struct Record {
+    pub slot: Arc<Slot>,
+    /// The roles that it was answered under.
+    pub roles: Arc<Roles>,
+    /// Who answered.
+    pub answered: Arc<Revision>,
+    /// Of its first row; see [`row_id`].
+    pub id: Uuid,
+    pub key: Option<String>,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    pub input: Input,
+    /// `[rows, width]`, row-major; the revision's outputs come first.
+    pub results: Vec<f64>,
+    pub rows: usize,
+    pub width: usize,
+    /// Whether the other revisions are to be scored on it.
+    pub shadow: bool,
+    /// Whether the caller was asked to let it through.
+    pub holdout: bool,
+}
+
+/// What a record keeps of a request's features.
+#[derive(Debug)]
+pub enum Input {
+    /// As the revision that answered read them. All resident revisions read them alike.
+    Rows(Rows),
+    /// As the caller sent them, besides: another revision reads them in its own way.
+    Both(Rows, Tensors<'static>),
+}
+
+/// The request path's end of the queue.
+#[derive(Debug)]
+pub struct Recorder {
+    settings: Settings,
+    queue: Queue,
+    /// Rows that may still be recorded before the next [`Records::allow`].
+    allowance: Arc<AtomicI64>,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub struct Records {
+    queue: Receiver<Queued>,
+    allowance: Arc<AtomicI64>,
+    rows_per_second_max: u64,
+}
+
+/// A queue of records that is full by their bytes.
+#[derive(Debug)]
+pub struct Queue {
+    sender: SyncSender<Queued>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// A record in a queue, whose bytes count until it is taken out.
+#[derive(Debug)]
+pub struct Queued {
+    record: Box<Record>,
+    bytes: usize,
+    counter: Arc<AtomicUsize>,
+}
+
+/// Records that may wait, each of at least one row.
+const RECORDS_MAX: usize = 1 << 16;
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            queue_bytes_max: 64 << 20,
+            rows_per_second_max: 5_000,
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            arrival: Arrival::Replace,
+            record: false,
+            shadow_fraction: 1.0,
+            holdout_share: 0.0,
+            challengers_max: 2,
+        }
+    }
+}
+
+impl Watch {
+    /// Whether the slot's predictions are recorded.
+    pub fn is_on(&self) -> bool {
+        self.record || self.arrival != Arrival::Replace
+    }
+}
+
+impl Record {
+    /// Bytes that it holds, roughly.
+    fn bytes(&self) -> usize {
+        let rows = match &self.input {
+            Input::Rows(rows) => rows.len() * rows.width(),
+            Input::Both(rows, _) => 3 * rows.len() * rows.width(),
+        };
+        size_of::<Record>() + 8 * (rows + self.results.len())
+    }
+}
+
+impl Input {
+    /// The rows as the revision that answered read them.
+    pub fn rows(&self) -> &Rows {
+        match self {
+            Input::Rows(rows) | Input::Both(rows, _) => rows,
+        }
+    }
+}
+
+impl Recorder {
+    /// A queue with these limits.
+    pub fn new(settings: Settings) -> (Recorder, Records) {
+        let (queue, receiver) = Queue::new(settings.queue_bytes_max);
+        let allowance = Arc::new(AtomicI64::new(0));
+        let records = Records {
+            queue: receiver,
+            allowance: Arc::clone(&allowance),
+            rows_per_second_max: settings.rows_per_second_max,
+        };
+        let recorder = Recorder {
+            settings,
+            queue,
+            allowance,
+        };
+        (recorder, records)
+    }
+
+    /// Whether a request of so many rows is to be recorded: takes them from the allowance.
+    pub fn admits(&self, slot: &Slot, rows: usize) -> bool {
+        if self.allowance.load(Ordering::Relaxed) <= 0 {
+            slot.usage.skipped.fetch_add(rows as u64, Ordering::Relaxed);
+            return false;
+        }
+        // Many requests may pass at once; the next allowance is less by what they took too much.
+        self.allowance.fetch_sub(rows as i64, Ordering::Relaxed);
+        true
+    }
+
+    /// Hands a record on, or counts it as dropped.
+    pub fn record(&self, record: Record) {
+        let (slot, rows) = (Arc::clone(&record.slot), record.rows as u64);
+        let count = match self.queue.push(Box::new(record)) {
+            Ok(()) => &slot.usage.recorded,
+            Err(_full) => &slot.usage.record_dropped,
+        };
+        count.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Bytes that wait to be recorded, and their limit.
+    pub fn waiting(&self) -> (usize, usize) {
+        let bytes = self.queue.bytes.load(Ordering::Relaxed);
+        (bytes, self.settings.queue_bytes_max)
+    }
+}
+
+impl Records {
+    /// The next record that waits.
+    pub fn next(&self) -> Option<Queued> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Adds what may be recorded in the time since the last call; at most a second's rows add up.
+    pub fn allow(&self, since: Duration) {
+        let second = i64::try_from(self.rows_per_second_max).unwrap_or(i64::MAX);
+        let more = (since.as_secs_f64() * second as f64).ceil() as i64;
+        let change = |now: i64| Some(now.saturating_add(more).min(second));
+        let order = Ordering::Relaxed;
+        let _previous = self.allowance.fetch_update(order, order, change);
+    }
+}
+
+impl Queue {
+    /// A queue of at most so many bytes, and its other end.
+    pub fn new(bytes_max: usize) -> (Queue, Receiver<Queued>) {
+        let (sender, receiver) = sync_channel(RECORDS_MAX);
+        let queue = Queue {
+            sender,
+            bytes: Arc::default(),
+            bytes_max,
+        };
+        (queue, receiver)
+    }
+
+    /// Puts a record in.
+    ///
+    /// # Errors
+    /// The record, when there is no room.
+    pub fn push(&self, record: Box<Record>) -> Result<(), Box<Record>> {
+        let bytes = record.bytes();
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let queued = Queued {
+            record,
+            bytes,
+            counter: Arc::clone(&self.bytes),
+        };
+        if before.saturating_add(bytes) > self.bytes_max {
+            return Err(queued.into_record());
+        }
+        self.sender.try_send(queued).map_err(|error| match error {
+            TrySendError::Full(queued) | TrySendError::Disconnected(queued) => queued.into_record(),
+        })
+    }
+}
+
+impl Queued {
+    /// The record, which counts no more.
+    pub fn into_record(self) -> Box<Record> {
+        self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.record
+    }
+}
+
+/// A new prediction id: a UUID of version 7, so that ids of a time lie together in an index.
+pub fn new_id() -> Uuid {
+    // The generator is the thread's own: no lock, and a system call once in many ids.
+    let random = Uuid::new_v4().into_bytes();
+    let mut bits = [0; 10];
+    // Not the two bytes that hold the version and the variant of the random one.
+    bits[..6].copy_from_slice(&random[..6]);
+    bits[6..].copy_from_slice(&random[10..14]);
+    let ms = u64::try_from(now_ms()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid()
+}
+
+/// A row's prediction id: the request's for the first row, and with `.n` for row `n`.
+pub fn row_id(id: Uuid, row: usize) -> String {
+    match row {
+        0 => id.hyphenated().to_string(),
+        row => format!("{}.{row}", id.hyphenated()),
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,274 @@
+//! Scores the revisions that did not answer, on the very rows that were answered: on threads of
+//! their own, of low priority, with bounded queues. What happens here reaches no answer.
+//!
+//! Two threads: one takes records out of the request path's queue and never calls an engine; the
+//! other calls the engines. When that one is behind, records go on without shadow scores.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::record::{Input, Queue, Queued, Record, Records};
+use crate::model::revision::Revision;
+use crate::task::{Priority, Supervisor};
+use crate::tensor::Rows;
+
+/// A record with what the other revisions made of it.
+#[derive(Debug)]
+pub struct Shadowed {
+    pub record: Box<Record>,
+    pub scores: Vec<Scores>,
+}
+
+/// What one revision made of a record's rows.
+#[derive(Debug)]
+pub struct Scores {
+    pub revision: Arc<Revision>,
+    /// `[rows, result width]`, row-major; `None` when it failed or the rows do not fit it.
+    pub results: Option<Vec<f64>>,
+}
+
+/// Takes what was recorded. Called on the two threads; must not wait.
+pub type Sink = Arc<dyn Fn(Vec<Shadowed>) + Send + Sync>;
+
+/// How often the request path's queue is looked at: nobody is woken by a request.
+const LOOK: Duration = Duration::from_millis(5);
+/// Records that are worked on together.
+const RECORDS: usize = 256;
+/// Rows of one engine call.
+const ROWS: usize = 4096;
+/// Bytes of records that may wait for the engines.
+const BYTES: usize = 32 << 20;
+
+/// Starts both threads. They end when the server stops, after what waits.
+///
+/// # Errors
+/// When the system has no more threads.
+pub fn start(records: Records, supervisor: &Supervisor, sink: Sink) -> std::io::Result<()> {
+    let (queue, waiting) = Queue::new(BYTES);
+    let stop = supervisor.clone();
+    let direct = Arc::clone(&sink);
+    supervisor.thread("record", Priority::Bulk, move || {
+        take(&records, &queue, &stop, &direct);
+    })?;
+    supervisor.thread("shadow", Priority::Background, move || {
+        score(&waiting, &sink);
+    })
+}
+
+/// Empties the request path's queue again and again.
+fn take(records: &Records, shadow: &Queue, supervisor: &Supervisor, sink: &Sink) {
+    let mut last = Instant::now();
+    loop {
+        let stopping = supervisor.is_stopping();
+        records.allow(last.elapsed());
+        last = Instant::now();
+        let mut plain = Vec::new();
+        while let Some(queued) = records.next() {
+            let record = queued.into_record();
+            check(&record);
+            let unscored = match record.shadow && has_others(&record) {
+                false => Some(record),
+                true => shadow.push(record).err().inspect(|record| {
+                    let dropped = &record.slot.usage.shadow_dropped;
+                    dropped.fetch_add(record.rows as u64, Ordering::Relaxed);
+                }),
+            };
+            plain.extend(unscored.map(|record| Shadowed {
+                record,
+                scores: Vec::new(),
+            }));
+            if plain.len() >= RECORDS {
+                sink(std::mem::take(&mut plain));
+            }
+        }
+        if !plain.is_empty() {
+            sink(plain);
+        }
+        if stopping {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Counts the scores that were answered, and those that are not finite.
+fn check(record: &Record) {
+    let revision = &record.answered;
+    let width = revision.signature.result_width();
+    let rows = record.results.chunks_exact(record.width);
+    let is_valid = |row: &&[f64]| row[..width].iter().all(|value| value.is_finite());
+    let valid = rows.filter(is_valid).count();
+    let usage = &revision.usage;
+    usage
+        .checked
+        .fetch_add(record.rows as u64, Ordering::Relaxed);
+    usage
+        .checked_invalid
+        .fetch_add((record.rows - valid) as u64, Ordering::Relaxed);
+}
+
+fn has_others(record: &Record) -> bool {
+    !record.roles.challengers.is_empty() || record.roles.previous.is_some()
+}
+
+/// Scores what waits until the other thread has gone.
+fn score(waiting: &Receiver<Queued>, sink: &Sink) {
+    loop {
+        let first = match waiting.recv_timeout(Duration::from_millis(200)) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let mut records = vec![first.into_record()];
+        while records.len() < RECORDS
+            && let Ok(next) = waiting.try_recv()
+        {
+            records.push(next.into_record());
+        }
+        sink(scored(records));
+    }
+}
+
+/// Scores records: each revision gets the rows of as many of them as possible in one call.
+fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
+    let mut done: Vec<Shadowed> = records
+        .into_iter()
+        .map(|record| Shadowed {
+            record,
+            scores: Vec::new(),
+        })
+        .collect();
+    let mut left: Vec<(usize, Arc<Revision>)> = Vec::new();
+    for (index, shadowed) in done.iter().enumerate() {
+        let record = &shadowed.record;
+        let others = record.roles.resident();
+        let others = others.filter(|it| it.uid != record.answered.uid);
+        left.extend(others.map(|it| (index, Arc::clone(it))));
+    }
+    while let Some((_, revision)) = left.first() {
+        let revision = Arc::clone(revision);
+        let (mine, others) = left.into_iter().partition(|(_, it)| it.uid == revision.uid);
+        left = others;
+        score_with(&revision, &mine, &mut done);
+    }
+    done
+}
+
+fn score_with(revision: &Arc<Revision>, mine: &[(usize, Arc<Revision>)], done: &mut [Shadowed]) {
+    let mut call = Call::default();
+    for (index, _) in mine {
+        let shadowed = &mut done[*index];
+        match read(revision, &shadowed.record) {
+            None => misfit(revision, shadowed),
+            Some(rows) => call.add(*index, rows),
+        }
+        if call.rows.as_ref().is_some_and(|rows| rows.len() >= ROWS) {
+            call.run(revision, done);
+        }
+    }
+    call.run(revision, done);
+}
+
+/// Rows of several records for one engine call.
+#[derive(Default)]
+struct Call {
+    rows: Option<Rows>,
+    /// The records, and how many rows each has.
+    members: Vec<(usize, usize)>,
+}
+
+impl Call {
+    fn add(&mut self, index: usize, rows: Rows) {
+        self.members.push((index, rows.len()));
+        match &mut self.rows {
+            None => self.rows = Some(rows),
+            Some(all) => {
+                // All are of one signature's shape.
+                let _fits = all.append(&rows);
+            }
+        }
+    }
+
+    fn run(&mut self, revision: &Arc<Revision>, done: &mut [Shadowed]) {
+        let Some(rows) = self.rows.take() else { return };
+        let results = predicted(revision, &rows);
+        let width = revision.signature.result_width();
+        let mut start = 0;
+        for (index, count) in self.members.drain(..) {
+            let own = start..start + count;
+            start += count;
+            let results = match &results {
+                Some(all) => Some(all[own.start * width..own.end * width].to_vec()),
+                // One record's rows may be all that is wrong with the call.
+                None => predicted(revision, &rows.slice(own.start, own.end)),
+            };
+            count_in(revision, count, results.as_deref());
+            done[index].scores.push(Scores {
+                revision: Arc::clone(revision),
+                results,
+            });
+        }
+    }
+}
+
+/// Notes that a record's rows do not fit a revision.
+fn misfit(revision: &Arc<Revision>, shadowed: &mut Shadowed) {
+    let rows = shadowed.record.rows as u64;
+    let shadow = &revision.usage.shadow;
+    shadow.rows.fetch_add(rows, Ordering::Relaxed);
+    shadow.misfits.fetch_add(rows, Ordering::Relaxed);
+    shadowed.scores.push(Scores {
+        revision: Arc::clone(revision),
+        results: None,
+    });
+}
+
+/// A record's rows as this revision reads them; `None` when they do not fit it.
+fn read(revision: &Revision, record: &Record) -> Option<Rows> {
+    match &record.input {
+        Input::Rows(rows) => Some(rows.clone()),
+        Input::Both(rows, _) if revision.signature.reads_like(&record.answered.signature) => {
+            Some(rows.clone())
+        }
+        Input::Both(rows, tensors) => {
+            let mut tensors = tensors.clone();
+            let roles = &record.roles;
+            revision.signature.leave_out_foreign(&mut tensors, || {
+                roles.resident().map(|it| &it.signature)
+            });
+            let read = revision.signature.check(tensors).ok()?;
+            (read.len() == rows.len()).then_some(read)
+        }
+    }
+}
+
+/// What the revision says; `None` when it fails or panics.
+fn predicted(revision: &Revision, rows: &Rows) -> Option<Vec<f64>> {
+    let start = Instant::now();
+    let mut results = vec![0.0; rows.len() * revision.signature.result_width()];
+    // An engine keeps no state between calls that a panic could leave broken.
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        revision.engine.predict(rows, &mut results).is_ok()
+    }));
+    let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    revision.usage.shadow.ns.fetch_add(ns, Ordering::Relaxed);
+    done.unwrap_or(false).then_some(results)
+}
+
+fn count_in(revision: &Revision, rows: usize, results: Option<&[f64]>) {
+    let shadow = &revision.usage.shadow;
+    shadow.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    let Some(results) = results else {
+        shadow.errors.fetch_add(rows as u64, Ordering::Relaxed);
+        return;
+    };
+    let width = revision.signature.result_width();
+    let is_valid = |row: &&[f64]| row.iter().all(|value| value.is_finite());
+    let valid = results.chunks_exact(width).filter(is_valid).count();
+    shadow
+        .invalid
+        .fetch_add((rows - valid) as u64, Ordering::Relaxed);
+}
