@@ -27,6 +27,7 @@ pub mod roles;
 pub mod schema;
 mod sqlite;
 pub mod store;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;

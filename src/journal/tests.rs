@@ -159,6 +159,15 @@ fn count(store: &mut dyn Store, table: &str) -> i64 {
     store.query(&sql, &[]).unwrap()[0].int(0).unwrap()
 }
 
+/// What a test is told by whoever runs it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the measurement's size, and where the process that is killed writes"
+)]
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Waits until something holds, at most half a minute.
 #[track_caller]
 fn eventually(mut holds: impl FnMut() -> bool) {

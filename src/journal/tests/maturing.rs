@@ -216,6 +216,63 @@ fn numbers_follow_the_order_of_commits() {
 }
 
 #[test]
+fn two_who_label_the_same_rows_make_one_first_outcome_each() {
+    on_both(|place| {
+        let rows: Vec<Prediction> = (0..100).map(|at| prediction(NOW + at)).collect();
+        write(&mut *place.open(), &rows);
+        std::thread::scope(|scope| {
+            for (source, value) in [("analyst", 1.0), ("chargeback", 0.0)] {
+                let rows = &rows;
+                scope.spawn(move || {
+                    let mut store = place.open();
+                    for row in rows {
+                        let label = Label {
+                            source: source.to_string(),
+                            ..label(row, value)
+                        };
+                        let done = status(&mut *store, &label, NOW + 300);
+                        assert_eq!(done, Status::Joined);
+                    }
+                });
+            }
+        });
+        let outcomes = outcomes::after(&mut *place.open(), "fraud", 0, 1000).unwrap();
+        assert_eq!(outcomes.len(), 200);
+        for row in &rows {
+            let mut own = outcomes.iter().filter(|outcome| outcome.id == row.id);
+            let (first, second) = (own.next().unwrap(), own.next().unwrap());
+            assert_eq!((first.corrects, second.corrects), (None, Some(first.seq)));
+        }
+    });
+}
+
+#[test]
+fn labels_and_predictions_that_come_at_once_meet() {
+    on_both(|place| {
+        let rows: Vec<Prediction> = (0..200).map(|at| prediction(NOW + at)).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut store = place.open();
+                for row in &rows {
+                    write(&mut *store, std::slice::from_ref(row));
+                }
+            });
+            let mut store = place.open();
+            for row in &rows {
+                let done = status(&mut *store, &label(row, 1.0), NOW + 300);
+                assert!(matches!(done, Status::Joined | Status::Pending));
+            }
+        });
+        let mut store = place.open();
+        labels::expire(&mut *store, NOW + 301, 1000).unwrap();
+        assert_eq!(count(&mut *store, "pending"), 0);
+        let outcomes = outcomes::after(&mut *store, "fraud", 0, 1000).unwrap();
+        assert_eq!(outcomes.len(), 200);
+        assert!(outcomes.iter().all(|outcome| outcome.corrects.is_none()));
+    });
+}
+
+#[test]
 fn a_transaction_that_fails_leaves_nothing() {
     on_both(|place| {
         let mut store = place.open();

@@ -274,18 +274,10 @@ fn work_that_fails_says_why() {
 /// Names the store that the process which is to be killed writes to.
 const KILLED: &str = "HEDGEROW_TEST_KILLED";
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how the test below tells its other process where to write"
-)]
-fn killed() -> Option<String> {
-    std::env::var(KILLED).ok()
-}
-
 /// Writes rows and labels until it is killed; alone it does nothing.
 #[test]
 fn writes_until_it_is_killed() {
-    let Some(address) = killed() else {
+    let Some(address) = told(KILLED) else {
         return;
     };
     let mut store = open(&address).unwrap();
