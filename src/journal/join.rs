@@ -105,37 +105,36 @@ impl Ledger {
         self.add(store, &rows)
     }
 
-    /// Loads, of each of a slot's keys, the predictions made after `after_ms` and, where there are
-    /// none, the last one before.
+    /// Loads, of each of a slot's keys, the predictions made after `after_ms` and, for rows without
+    /// any, the last one before.
     pub fn load_keys(
         &mut self,
         store: &mut dyn Store,
         slot: &str,
-        keys: &HashSet<String>,
+        keys: &HashSet<(String, u32)>,
         after_ms: i64,
     ) -> Result<(), StoreError> {
-        let values: Vec<Value> = keys.iter().map(|key| key.as_str().into()).collect();
+        let within: [Value; 2] = [slot.into(), after_ms.into()];
         let sql = format!("{COLUMNS} WHERE slot = $1 AND at_ms > $2 AND key IN ({{list}})");
-        let rows = query_in(store, &sql, &[slot.into(), after_ms.into()], &values)?;
+        let rows = query_in(store, &sql, &within, &texts(keys.iter()))?;
         self.add(store, &rows)?;
-        let sql = "SELECT max(number) FROM prediction WHERE slot = $1 AND at_ms <= $2 \
-                   AND key IN ({list}) GROUP BY key, row_index";
-        let rows = query_in(store, sql, &[slot.into(), after_ms.into()], &values)?;
-        let older: Vec<Value> = rows
+        let missing: Vec<&(String, u32)> = keys
             .iter()
-            .map(|row| row.int(0).map(Value::Int))
-            .collect::<Result<_, _>>()?;
+            .filter(|(key, row)| self.find_key(slot, key, *row).is_empty())
+            .collect();
+        let sql = "SELECT max(number), key, row_index FROM prediction \
+                   WHERE slot = $1 AND at_ms <= $2 AND key IN ({list}) GROUP BY key, row_index";
+        let rows = query_in(store, sql, &within, &texts(missing.into_iter()))?;
+        let mut older = Vec::new();
+        for row in &rows {
+            let (number, key, index) = (row.int(0)?, row.text(1)?, row_index(row, 2)?);
+            if self.find_key(slot, &key, index).is_empty() {
+                older.push(Value::Int(number));
+            }
+        }
         let sql = format!("{COLUMNS} WHERE number IN ({{list}})");
-        let mut rows = query_in(store, &sql, &[], &older)?;
-        rows.retain(|row| !self.has_key(slot, row));
+        let rows = query_in(store, &sql, &[], &older)?;
         self.add(store, &rows)
-    }
-
-    fn has_key(&self, slot: &str, row: &Row) -> bool {
-        let (Ok(key), Ok(index)) = (row.text(4), row_index(row, 2)) else {
-            return false;
-        };
-        self.by_key.contains_key(&(slot.to_string(), key, index))
     }
 
     /// The row of a request.
@@ -319,6 +318,12 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// The keys' texts, each once.
+fn texts<'a>(keys: impl Iterator<Item = &'a (String, u32)>) -> Vec<Value> {
+    let texts: HashSet<&str> = keys.map(|(key, _row)| key.as_str()).collect();
+    texts.into_iter().map(Value::from).collect()
 }
 
 fn read(row: &Row) -> Result<Known, StoreError> {
