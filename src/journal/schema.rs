@@ -1,0 +1,144 @@
+//! The journal's tables. Makes them where they are missing, in one transaction that two processes
+//! may run at once, and refuses tables of a newer version. It never removes anything.
+
+use super::store::{Store, StoreError, Value};
+
+/// The version of the tables below.
+pub const VERSION: i64 = 1;
+
+/// One text for both stores: `SERIAL` is a key that counts up by itself, `BYTES` a byte string.
+///
+/// `prediction.scores` and `.shadows` are JSON, in which NaN and infinities are the texts `NaN`,
+/// `inf` and `-inf`. `prediction.first_outcome` is the `seq` of the row's first outcome; `labelled` is
+/// 1 once a label joined. `counter` has one row, which every writer of outcomes updates first: so
+/// numbers are in the order of commits. Indexes on keys begin with the key: PostgreSQL would use one
+/// that begins with the slot to read the whole slot while it has no statistics yet. Times are milliseconds since 1970.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS prediction (
+    number SERIAL,
+    id BYTES NOT NULL,
+    row_index BIGINT NOT NULL,
+    slot TEXT NOT NULL,
+    key TEXT,
+    at_ms BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    scores TEXT NOT NULL,
+    shadows TEXT NOT NULL,
+    amount DOUBLE PRECISION,
+    propensity DOUBLE PRECISION NOT NULL,
+    features TEXT,
+    labelled BIGINT NOT NULL DEFAULT 0,
+    first_outcome BIGINT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS prediction_id ON prediction (id, row_index);
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, at_ms) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_open ON prediction (slot, at_ms, number)
+    WHERE first_outcome IS NULL AND propensity > 0;
+CREATE INDEX IF NOT EXISTS prediction_coverage ON prediction (slot, at_ms, labelled, first_outcome)
+    WHERE propensity > 0;
+CREATE TABLE IF NOT EXISTS label (
+    number SERIAL,
+    feedback_id BYTES NOT NULL,
+    prediction BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    weight DOUBLE PRECISION NOT NULL,
+    event_at_ms BIGINT,
+    arrived_ms BIGINT NOT NULL,
+    late BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS label_prediction ON label (prediction);
+CREATE TABLE IF NOT EXISTS pending (
+    number SERIAL,
+    feedback_id BYTES NOT NULL,
+    slot TEXT,
+    id BYTES,
+    key TEXT,
+    row_index BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    weight DOUBLE PRECISION NOT NULL,
+    event_at_ms BIGINT,
+    arrived_ms BIGINT NOT NULL,
+    horizon_ms BIGINT,
+    expires_ms BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS pending_id ON pending (id) WHERE id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_key ON pending (key, slot) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_expires ON pending (expires_ms);
+CREATE TABLE IF NOT EXISTS outcome (
+    seq BIGINT PRIMARY KEY,
+    prediction BIGINT NOT NULL,
+    slot TEXT NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    weight DOUBLE PRECISION NOT NULL,
+    matured_ms BIGINT NOT NULL,
+    corrects BIGINT
+);
+CREATE INDEX IF NOT EXISTS outcome_slot ON outcome (slot, seq);
+CREATE INDEX IF NOT EXISTS outcome_prediction ON outcome (prediction);
+CREATE TABLE IF NOT EXISTS counter (
+    name TEXT PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+INSERT INTO counter (name, value) VALUES ('outcome', 0) ON CONFLICT (name) DO NOTHING;
+CREATE TABLE IF NOT EXISTS roles (
+    slot TEXT PRIMARY KEY,
+    generation BIGINT NOT NULL,
+    document TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS decision (
+    slot TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (slot, seq)
+);
+CREATE TABLE IF NOT EXISTS lease (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until_ms BIGINT NOT NULL
+)";
+
+/// How a store writes what differs.
+pub struct Dialect {
+    pub serial: &'static str,
+    pub bytes: &'static str,
+}
+
+/// Makes the tables where they are missing. To be called inside a transaction that keeps other
+/// callers out.
+///
+/// # Errors
+/// [`StoreError::Newer`], or what the store says.
+pub fn make(store: &mut dyn Store, dialect: &Dialect) -> Result<(), StoreError> {
+    store.execute(
+        "CREATE TABLE IF NOT EXISTS journal_version (version BIGINT NOT NULL)",
+        &[],
+    )?;
+    let found = store.query("SELECT version FROM journal_version", &[])?;
+    if let Some(row) = found.first() {
+        let found = row.int(0)?;
+        if found > VERSION {
+            return Err(StoreError::Newer {
+                found,
+                known: VERSION,
+            });
+        }
+        return Ok(());
+    }
+    let tables = TABLES
+        .replace("SERIAL", dialect.serial)
+        .replace("BYTES", dialect.bytes);
+    for statement in tables.split(';') {
+        store.execute(statement, &[])?;
+    }
+    store.execute(
+        "INSERT INTO journal_version (version) VALUES ($1)",
+        &[Value::Int(VERSION)],
+    )?;
+    Ok(())
+}
