@@ -12,9 +12,9 @@ mod findings;
 mod parse;
 #[cfg(test)]
 mod simulation;
+mod tallies;
 #[cfg(test)]
 mod tests;
-mod tallies;
 mod trial;
 
 use serde::Serialize;

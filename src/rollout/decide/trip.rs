@@ -33,7 +33,9 @@ pub fn trip(policy: &Policy, health: &Health) -> Option<String> {
     for (what, events, limit) in rates {
         if is_over(events, health.rows, limit) {
             let (events, rows) = (thousands(events), thousands(health.rows));
-            return Some(format!("{what}: {events} of {rows} rows, expected at most {limit}"));
+            return Some(format!(
+                "{what}: {events} of {rows} rows, expected at most {limit}"
+            ));
         }
     }
     if policy.slow_windows > 0 && health.slow_windows >= policy.slow_windows {

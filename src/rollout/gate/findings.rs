@@ -1,7 +1,9 @@
 //! From a gate's tallies to its finding: estimate, interval, evidence, verdict, and what is missing.
 
 use super::super::score::{Judged, Moments, Pair, Task, delong, is_positive};
-use super::super::sequential::{Mean, beta_binomial_e_value_above, rho2_one_sided};
+use super::super::sequential::{
+    Mean, beta_binomial_e_value, beta_binomial_e_value_above, rho2_one_sided,
+};
 use super::tallies::{ClassTally, ClassesTally, CostTally, Tally};
 use super::{COUNT_FLOOR, Design, Finding, Gate, Measure, Part, Verdict};
 
@@ -105,7 +107,9 @@ impl<'a> Ruler<'a> {
             }
             (false, true) => (Verdict::Pass, None),
             (false, false) => {
-                let reason = evidence.barred.unwrap_or_else(|| "more labels needed".to_owned());
+                let reason = evidence
+                    .barred
+                    .unwrap_or_else(|| "more labels needed".to_owned());
                 (Verdict::Inconclusive, Some(reason))
             }
         };
@@ -161,7 +165,10 @@ impl<'a> Ruler<'a> {
     fn cost(&self, tally: &CostTally) -> Result<Evidence, Silence> {
         let count = tally.moments.count;
         if tally.differing == 0 {
-            return Err(Silence::new(nothing_or("identical decisions", count), count));
+            return Err(Silence::new(
+                nothing_or("identical decisions", count),
+                count,
+            ));
         }
         let mean = mean_of(&tally.moments);
         Ok(Evidence {
@@ -222,7 +229,8 @@ impl<'a> Ruler<'a> {
             return Err(silence("identical decisions".to_owned()));
         }
         if gate.bound < 0.0 || tally.classes.iter().any(|class| class.uneven) {
-            self.both_classes().map_err(|reason| silence(reason.reason))?;
+            self.both_classes()
+                .map_err(|reason| silence(reason.reason))?;
         }
         let [negatives, positives] = [parts[1], parts[0]];
         let superiority = gate.bound >= 0.0;
@@ -310,21 +318,32 @@ impl<'a> Ruler<'a> {
     }
 
     /// By what factor the discordant pairs of a class must grow, split as they are, so that it passes
-    /// alone.
+    /// alone. There the one-sided e-value is twice the two-sided one, so that one is asked for half.
     fn needed_discordant(&self, class: &ClassTally) -> Option<f64> {
         let (better, worse) = (class.better as f64, class.worse as f64);
+        let passes = |factor: f64| {
+            beta_binomial_e_value(factor * better, factor * worse, PRIOR) >= self.threshold
+        };
         if better <= worse {
             return None;
         }
-        let mut factor = 1.0;
-        while factor < FACTOR_MAX {
-            let e_value = beta_binomial_e_value_above(factor * better, factor * worse, PRIOR);
-            if e_value >= 2.0 * self.threshold {
-                return Some(factor);
+        let mut high = 1.0;
+        while !passes(high) {
+            high *= 2.0;
+            if high > FACTOR_MAX {
+                return None;
             }
-            factor *= 1.1;
         }
-        None
+        let mut low = high / 2.0;
+        while high / low > 1.01 {
+            let middle = f64::midpoint(low, high);
+            if passes(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(high)
     }
 
     /// Evidence of a mean by its one-sided confidence sequences.

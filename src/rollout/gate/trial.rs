@@ -182,9 +182,8 @@ impl Trial {
 
     fn clear(&mut self) {
         let design = &self.design;
-        let tally = |gate: &super::Gate| {
-            Tally::new(gate.measure, gate.bound, &design.task, &design.costs)
-        };
+        let tally =
+            |gate: &super::Gate| Tally::new(gate.measure, gate.bound, &design.task, &design.costs);
         self.tallies = design.gates.iter().map(tally).collect();
         self.latches = vec![Latch::default(); design.gates.len()];
         self.money = Moments::default();
@@ -200,7 +199,8 @@ impl Trial {
         let task = &self.design.task;
         let binary = matches!(task, Task::Binary { .. });
         self.positives += u64::from(binary && is_positive(pair.label));
-        self.money.push(saved(task, &self.design.costs, pair), pair.weight);
+        self.money
+            .push(saved(task, &self.design.costs, pair), pair.weight);
         for (gate, tally) in self.design.gates.iter().zip(&mut self.tallies) {
             tally.push(gate.measure, task, pair);
         }
