@@ -101,7 +101,8 @@ pub struct Finding {
     pub measure: Measure,
     pub bound: f64,
     pub verdict: Verdict,
-    /// The difference, challenger better above 0; NaN when there is none.
+    /// The difference, challenger better above 0; NaN when there is none. `cost`: of truncated costs per
+    /// row. `recall_fpr`: of the class that carries the evidence, or holds it back.
     pub estimate: f64,
     /// Ends of one-sided confidence sequences of level `alpha` each: both together hold at `2·alpha`.
     pub lower: f64,

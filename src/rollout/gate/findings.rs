@@ -36,8 +36,11 @@ pub(super) struct Ruler<'a> {
     threshold: f64,
     rho2_rows: f64,
     rho2_positives: f64,
+    /// Usable pairs.
     rows: u64,
     positives: u64,
+    /// Effective numbers of negatives and positives, by their weights.
+    effective: [f64; 2],
 }
 
 /// Evidence of one look, before it is latched.
@@ -63,15 +66,17 @@ struct Silence {
 }
 
 impl<'a> Ruler<'a> {
-    /// `rows` and `positives` count the usable pairs.
-    pub fn new(design: &'a Design, rows: u64, positives: u64) -> Self {
+    /// `classes` holds the weights of the usable pairs, negatives and positives.
+    pub fn new(design: &'a Design, classes: [Moments; 2]) -> Self {
+        let [negatives, positives] = classes.map(|class| class.count);
         Self {
             design,
             threshold: 1.0 / design.alpha,
             rho2_rows: rho2_one_sided(design.alpha, design.t_star),
             rho2_positives: rho2_one_sided(design.alpha, design.t_star_positives),
-            rows,
+            rows: negatives + positives,
             positives,
+            effective: classes.map(|class| class.effective()),
         }
     }
 
@@ -203,8 +208,8 @@ impl<'a> Ruler<'a> {
     fn loss(&self, gate: Gate, moments: &Moments) -> Result<Evidence, Silence> {
         if matches!(self.design.task, Task::Binary { .. }) {
             self.both_classes()?;
-        } else if moments.count < COUNT_FLOOR {
-            let reason = format!("{} rows of {COUNT_FLOOR}", moments.count);
+        } else if is_few(moments.effective()) {
+            let reason = format!("{:.0} rows of {COUNT_FLOOR}", moments.effective().floor());
             return Err(Silence::new(reason, moments.count));
         }
         let mean = mean_of(moments);
@@ -296,8 +301,7 @@ impl<'a> Ruler<'a> {
             return (1.0, 1.0);
         }
         let mean = class_mean(class);
-        let (better, worse) = both_ways(mean, gate.bound, self.rho2_positives);
-        (better, worse)
+        both_ways(mean, gate.bound, self.rho2_positives)
     }
 
     /// Matured rows in all until the gate is likely to pass.
@@ -370,13 +374,13 @@ impl<'a> Ruler<'a> {
 
     /// Enough rows of both classes for an asymptotic statement.
     fn both_classes(&self) -> Result<(), Silence> {
-        let (positives, negatives) = (self.positives, self.rows - self.positives);
+        let [negatives, positives] = self.effective;
         let reason = if self.scarce() == 0 {
             nothing_or("one class", self.rows)
-        } else if positives < COUNT_FLOOR {
-            format!("{positives} positives of {COUNT_FLOOR}")
-        } else if negatives < COUNT_FLOOR {
-            format!("{negatives} negatives of {COUNT_FLOOR}")
+        } else if is_few(positives) {
+            format!("{:.0} positives of {COUNT_FLOOR}", positives.floor())
+        } else if is_few(negatives) {
+            format!("{:.0} negatives of {COUNT_FLOOR}", negatives.floor())
         } else {
             return Ok(());
         };
@@ -392,6 +396,11 @@ impl Silence {
             parts: Vec::new(),
         }
     }
+}
+
+/// Below the floor, with room for rounding in the sums of weights.
+fn is_few(effective: f64) -> bool {
+    effective < COUNT_FLOOR as f64 - 1e-6
 }
 
 fn nothing_or(reason: &str, count: u64) -> String {
