@@ -141,6 +141,21 @@ pub struct Part {
     pub e_value_worse: f64,
 }
 
+impl Design {
+    /// The design of the trial that may roll back, whose pairs are [`Pair::swapped`]: each gate
+    /// [`Gate::reversed`], and `alpha` split by their number, because there any of them is enough.
+    ///
+    /// [`Pair::swapped`]: super::score::Pair::swapped
+    #[must_use]
+    pub fn reversed(&self, alpha: f64) -> Self {
+        Self {
+            gates: self.gates.iter().map(|gate| gate.reversed()).collect(),
+            alpha: alpha / self.gates.len().max(1) as f64,
+            ..self.clone()
+        }
+    }
+}
+
 impl Costs {
     /// Whether the `cost` gate can work with them: finite, none negative, the limit above 0. With
     /// others it stays inconclusive.

@@ -94,6 +94,16 @@ impl Pair {
             && is_number(self.label)
             && is_weight(self.weight)
     }
+
+    /// The same row with the sides exchanged, for the trial that may roll back.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self {
+            champion: self.challenger,
+            challenger: self.champion,
+            ..self
+        }
+    }
 }
 
 impl Metric {

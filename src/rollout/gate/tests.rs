@@ -211,7 +211,7 @@ fn f1_cannot_hide_a_trade() {
         }
     };
     let pairs: Vec<Pair> = (0..5_000).map(row).collect();
-    let f1 = crate::rollout::score::f1_difference(0.5, &pairs);
+    let f1 = super::super::score::f1_difference(0.5, &pairs);
     assert!(f1.lower > 0.0);
     let mut trial = trial(binary(&["recall_fpr > 0"]), &[]);
     let mut last = None;
@@ -315,6 +315,25 @@ fn a_pass_is_latched_until_a_correction() {
             .iter()
             .all(|finding| finding.verdict != Verdict::Pass)
     );
+}
+
+#[test]
+fn a_swapped_trial_proves_the_opposite() {
+    let design = binary(&["cost > 0", "auc > -0.002"]).reversed(0.01);
+    assert_eq!(design.gates[1].to_string(), "auc > 0.002");
+    let swapped = |skill| {
+        let pairs: Vec<Pair> = stream(6_000, skill)
+            .into_iter()
+            .map(Pair::swapped)
+            .collect();
+        trial(design.clone(), &pairs).look()
+    };
+    for finding in swapped([0.5, 0.2]) {
+        assert_eq!((finding.verdict, finding.threshold), (Verdict::Pass, 200.0));
+    }
+    for finding in swapped([0.2, 0.5]) {
+        assert_eq!(finding.verdict, Verdict::Fail);
+    }
 }
 
 #[test]
