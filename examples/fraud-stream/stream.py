@@ -144,10 +144,10 @@ PATIENT_HANDS = Behaviour(
 STORY = (
     (0, STOLEN_CARDS),
     (24, ACCOUNT_TAKEOVER),
-    (92, SCRIPTS),
-    (172, PATIENT_HANDS),
+    (100, SCRIPTS),
+    (164, PATIENT_HANDS),
 )
-"""Who acts from which hour on in the demo."""
+"""Who acts from which hour on in the demo, when every decision comes in time."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Stream:
 
     def __init__(self, seed, schedule, payments_per_hour=PAYMENTS_PER_HOUR):
         self.draw = Draw(seed)
-        self.schedule = schedule
+        self.schedule = list(schedule)
         self.payments_per_hour = payments_per_hour
         self.cards = [Card(self.draw) for _ in range(CARDS)]
         self.activity = cumulate(0.2 + self.draw.exponential(1.0) for _ in range(CARDS))
@@ -250,6 +250,10 @@ class Stream:
     def behaviour(self, time):
         """Who acts at that hour."""
         return [kind for start, kind in self.schedule if start <= time][-1]
+
+    def change(self, kind):
+        """Lets others act from the next hour on."""
+        self.schedule.append((self.next_hour, kind))
 
     def hour(self):
         """The payments of the next hour, in order of time."""

@@ -82,9 +82,7 @@ def hasty(some):
 
 
 def train(rows, labels):
-    matrix = xgboost.DMatrix(
-        rows, labels, feature_names=list(stream.FEATURES), nthread=1
-    )
+    matrix = xgboost.DMatrix(rows, labels, feature_names=list(stream.FEATURES), nthread=1)
     settings = {**PARAMS, "scale_pos_weight": FRAUD_WEIGHT}
     return xgboost.train(settings, matrix, num_boost_round=ROUNDS)
 
