@@ -11,7 +11,6 @@ tests are its own and simpler than the server's: they say whether there is somet
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 import xgboost

@@ -10,6 +10,7 @@ a little with the speed of the machine. Standard library only.
 import argparse
 import heapq
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -112,7 +113,7 @@ STEPS = (
     Step(
         stream.STORY[3][0],
         "4",
-        "FRAUDSTERS CHANGE: new devices again, by hand. CUSTOMERS get a wallet that pays in seconds.",
+        "FRAUDSTERS CHANGE: new devices again, by hand. CUSTOMERS get a one-tap wallet.",
         behaviour=stream.STORY[3][1],
     ),
     Step(204, "2", "THE END of the payments."),
@@ -159,6 +160,9 @@ class Demo:
         self.next_labels = self.next_look = 0.0
         self.state = {}
         self.decided = 0
+        """The number of the last decision that was told."""
+        self.held = None
+        """The last decision's first line when it was to hold: it is told once."""
         self.labels_decided = None
         self.arrived = {}
         self.champions = [(0.0, "1")]
@@ -239,14 +243,18 @@ class Demo:
     def look(self):
         """Reads the slot's state and tells what is new."""
         self.state = self.server.state()
-        decisions = self.server.decisions()
-        for entry in decisions[self.decided :]:
+        for entry in self.server.decisions():
+            if entry.get("seq", 0) <= self.decided:
+                continue
+            self.decided = entry["seq"]
             lines = narration.decision_lines(entry)
+            if lines[0] == self.held:
+                continue
+            self.held = lines[0] if entry.get("decision") == "hold" else None
             self.say(f"  DECISION {lines[0]}")
             for line in lines[1:]:
                 print(f"{'':20}{line}", flush=True)
             self.labels_decided = narration.labels_of(entry.get("evidence"))
-        self.decided = len(decisions)
         for name, challenger in self.on_trial().items():
             self.trials[name] = (self.pace.now(), challenger)
         champion = narration.revision_of(self.state.get("champion"))
@@ -381,7 +389,10 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="hedgerow-demo-"))
     server = Server(options.binary.resolve(), folder, "fraud")
     keep = options.keep
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        if not options.binary.is_file():
+            raise ServerError(f"{options.binary} is not there: build it with `make build`")
         server.add_revision(MODELS / "1")
         server.start(settings(folder, options.speed))
         print(
@@ -394,7 +405,7 @@ def main():
         return 130
     except (ServerError, OSError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
-        keep = True
+        keep = keep or server.log.exists()
         return 1
     finally:
         server.stop()
