@@ -35,7 +35,9 @@ pub async fn promoted(
             });
         }
     }
-    rollout.ask(slot, Ask::Promote { revision, force }, actor).await
+    rollout
+        .ask(slot, Ask::Promote { revision, force }, actor)
+        .await
 }
 
 /// The loop, where any slot is in it.

@@ -26,7 +26,7 @@ pub struct Sent {
     pub value: Option<Value>,
     /// RFC 3339, or milliseconds since 1970.
     pub event_time: Option<Value>,
-    /// Who says so. Default "".
+    /// Who says so. Default `label`.
     pub source: Option<String>,
     /// Default 1.
     pub weight: Option<f64>,
@@ -114,7 +114,7 @@ pub fn checked(rollout: &Rollout, sent: Sent) -> Result<Label, String> {
     if !(weight > 0.0 && weight <= 1e9) {
         return Err("weight: expected a number above 0, at most 1e9".to_string());
     }
-    let source = sent.source.unwrap_or_default();
+    let source = sent.source.unwrap_or_else(|| "label".to_string());
     if source.len() > SOURCE_MAX {
         return Err(format!("source: expected at most {SOURCE_MAX} bytes"));
     }
@@ -208,7 +208,10 @@ mod tests {
         check("{\"key\":\"a\",\n\"value\":true}\n", (1, true));
         check(r#"[{"key":"a","value":1},{"key":2,"value":0}]"#, (2, false));
         check("[]", (0, false));
-        check("{\"key\":\"a\",\"value\":1}\n\n{\"key\":\"b\",\"value\":0}\n", (2, false));
+        check(
+            "{\"key\":\"a\",\"value\":1}\n\n{\"key\":\"b\",\"value\":0}\n",
+            (2, false),
+        );
     }
 
     #[test]
@@ -225,7 +228,10 @@ mod tests {
         }
         let (sent, _) = read(b"{\"key\":\"a\",\"value\":1}\n{\"kex\":\"b\"}").unwrap();
         let reason = sent[1].clone().unwrap_err();
-        assert!(reason.starts_with("line 2: unknown field `kex`"), "{reason}");
+        assert!(
+            reason.starts_with("line 2: unknown field `kex`"),
+            "{reason}"
+        );
         let many = format!("[{}]", vec!["{}"; LABELS_MAX + 1].join(","));
         assert_eq!(read(many.as_bytes()).unwrap_err().code, Code::TooLarge);
     }
@@ -264,6 +270,10 @@ mod tests {
         for wrong in ["yesterday".into(), Value::Null, 1.5.into()] {
             assert!(event_time(&wrong).unwrap_err().contains("RFC 3339"));
         }
-        assert!(event_time(&"2999-01-01T00:00:00Z".into()).unwrap_err().contains("future"));
+        assert!(
+            event_time(&"2999-01-01T00:00:00Z".into())
+                .unwrap_err()
+                .contains("future")
+        );
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Known {
     propensity: f64,
     first_outcome: Option<i64>,
     labelled: bool,
+    /// Its outcome waits for the end of the horizon.
+    deferred: bool,
     /// Its labels, in order of arrival.
     history: Vec<Past>,
     /// Value and weight of its last outcome.
@@ -73,7 +75,7 @@ const LABEL: Insert = Insert {
 };
 
 const COLUMNS: &str = "SELECT number, id, row_index, slot, key, at_ms, propensity, first_outcome, \
-                       labelled FROM prediction";
+                       labelled, deferred FROM prediction";
 
 impl Ledger {
     /// An empty ledger; other writers of outcomes wait until the transaction ends.
@@ -224,13 +226,13 @@ impl Ledger {
         Standing::Joined
     }
 
-    /// Appends the outcome of a label, unless no outcome can exist or it says what the last one says.
+    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it says what the last one says.
     fn append(&mut self, index: usize, arrival: &Arrival) {
         let known = &mut self.known[index];
         let present = (arrival.value, arrival.weight);
         // Written so that a propensity of NaN has no outcomes either.
         let countable = known.propensity > 0.0;
-        if !countable || known.outcome == Some(present) {
+        if !countable || known.deferred || known.outcome == Some(present) {
             return;
         }
         self.seq += 1;
@@ -337,6 +339,7 @@ fn read(row: &Row) -> Result<Known, StoreError> {
         propensity: row.real(6)?,
         first_outcome: row.int_or_null(7)?,
         labelled: row.int(8)? != 0,
+        deferred: row.int(9)? != 0,
         history: Vec::new(),
         outcome: None,
         changed: false,

@@ -10,7 +10,8 @@ pub const VERSION: i64 = 1;
 ///
 /// `prediction.scores` and `.shadows` are JSON, in which NaN and infinities are the texts `NaN`,
 /// `inf` and `-inf`. `prediction.first_outcome` is the `seq` of the row's first outcome; `labelled` is
-/// 1 once a label joined. `counter` has one row, which every writer of outcomes updates first: so
+/// 1 once a label joined; `deferred` is 1 where labels make no outcome before the
+/// horizon ends. `counter` has one row, which every writer of outcomes updates first: so
 /// numbers are in the order of commits. Indexes on keys begin with the key: PostgreSQL would use one
 /// that begins with the slot to read the whole slot while it has no statistics yet. Times are milliseconds since 1970.
 const TABLES: &str = "
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS prediction (
     amount DOUBLE PRECISION,
     propensity DOUBLE PRECISION NOT NULL,
     features TEXT,
+    deferred BIGINT NOT NULL,
     labelled BIGINT NOT NULL DEFAULT 0,
     first_outcome BIGINT
 );

@@ -55,7 +55,9 @@ pub async fn feedback(State(context): State<Context>, request: axum::extract::Re
             shared.aside(None, work).await?
         }
     };
-    let checked = sent.into_iter().map(|sent| feedback::checked(rollout, sent?));
+    let checked = sent
+        .into_iter()
+        .map(|sent| feedback::checked(rollout, sent?));
     let results = rollout.label(checked.collect()).await?;
     if let (true, [result]) = (single, results.as_slice()) {
         return match result {
@@ -158,7 +160,13 @@ pub async fn promote(
     context.shared.check_control(context.listener)?;
     let asked: Promotion = body(&context.shared, request).await?;
     let actor = actor(asked.actor)?;
-    let done = promoted(&context.shared, &slot, (asked.revision, asked.force), &actor).await?;
+    let done = promoted(
+        &context.shared,
+        &slot,
+        (asked.revision, asked.force),
+        &actor,
+    )
+    .await?;
     Ok(json_answer(&value(&done)?))
 }
 
@@ -170,7 +178,9 @@ pub async fn rollback(
 ) -> Routed {
     context.shared.check_control(context.listener)?;
     let asked: Rollback = body(&context.shared, request).await?;
-    let reason = asked.reason.unwrap_or_else(|| "an operator's word".to_string());
+    let reason = asked
+        .reason
+        .unwrap_or_else(|| "an operator's word".to_string());
     let ask = Ask::RollBack {
         revision: asked.revision,
         reason: limited("reason", reason)?,
@@ -195,7 +205,10 @@ pub async fn health(State(context): State<Context>) -> Routed {
             "leader": rollout.is_leader(),
         })
     });
-    let degraded = shared.rollout.as_ref().is_some_and(|it| !it.journal().connected);
+    let degraded = shared
+        .rollout
+        .as_ref()
+        .is_some_and(|it| !it.journal().connected);
     let answer = json!({
         "live": true,
         "ready": shared.is_ready(),
