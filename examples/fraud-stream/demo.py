@@ -71,7 +71,9 @@ labels_min = 1000
 positives_min = 50
 duration_min = "5s"
 stage_min = "2s"
-coverage_min = 0.0
+cooldown = "0s"
+promotions_per_day_max = 0
+rollbacks_per_week_max = 0
 """
 """The server's configuration. In it a second is an hour of the story."""
 

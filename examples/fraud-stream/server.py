@@ -126,9 +126,8 @@ class Server:
     def decisions(self):
         """Every decision so far, oldest first."""
         found = self.look(f"/v1/slots/{self.slot}/decisions")
-        if isinstance(found, dict):
-            found = found.get("decisions", [])
-        return sorted(found, key=lambda entry: entry.get("seq", 0))
+        entries = [{**entry["record"], "seq": entry["seq"]} for entry in found["decisions"]]
+        return sorted(entries, key=lambda entry: entry["seq"])
 
     def look(self, path):
         status, answer = self.ask("admin", "GET", path)

@@ -143,6 +143,7 @@ pub async fn decisions(
                 "seq": it.seq,
                 "at_ms": it.at_ms,
                 "body": it.body,
+                "record": serde_json::from_str::<Value>(&it.body).unwrap_or_default(),
                 "previous": it.previous,
                 "hash": it.hash,
             })
