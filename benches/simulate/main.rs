@@ -53,44 +53,55 @@ fn main() -> ExitCode {
 }
 
 fn ranks() -> Vec<Scenario> {
-    let ranks = |every, positives_min, distance| Ranks {
+    let ranks = |measure, every, distance| Ranks {
+        measure,
         rows: 40_000,
         every,
-        positives_min,
+        positives_min: if every == 1_000 { 50 } else { 5 },
         distance,
     };
-    let scenario = |name, null, distance, expected| Scenario {
+    let scenario = |name, measure, distance, expected| Scenario {
         name,
         repetitions: 150,
-        null,
+        null: distance == DISTANCE_EQUAL,
         expected,
-        run: Box::new(move |random| ranks(1_000, 50, distance).run(random)),
+        run: Box::new(move |random| ranks(measure, 1_000, distance).run(random)),
     };
+    let (auc, equal) = (Measure::Auc, DISTANCE_EQUAL);
     vec![
-        scenario(
-            "auc equal, look/1000, m>=50",
-            true,
-            DISTANCE_EQUAL,
-            "15.3%, 0.7%",
-        ),
+        scenario("auc equal, look/1000, m>=50", auc, equal, "15.3%, 0.7%"),
         Scenario {
             name: "auc equal, look/500, m>=5, no floor",
             repetitions: 150,
             null: true,
             expected: "30%, 1.3%",
-            run: Box::new(move |random| ranks(500, 5, DISTANCE_EQUAL).run_without_floor(random)),
+            run: Box::new(move |random| ranks(auc, 500, equal).run_without_floor(random)),
         },
         scenario(
             "auc +1.4 points",
-            false,
+            auc,
             DISTANCE_BETTER,
             "100%, 96.7%, 14000 rows",
         ),
         scenario(
             "auc +2.7 points",
-            false,
+            auc,
             DISTANCE_MUCH_BETTER,
             "100%, 100%, 6000 rows",
+        ),
+        scenario("log_loss equal", Measure::LogLoss, equal, "-"),
+        scenario(
+            "log_loss, auc +2.7 points",
+            Measure::LogLoss,
+            DISTANCE_MUCH_BETTER,
+            "-",
+        ),
+        scenario("brier equal", Measure::Brier, equal, "-"),
+        scenario(
+            "brier, auc +2.7 points",
+            Measure::Brier,
+            DISTANCE_MUCH_BETTER,
+            "-",
         ),
     ]
 }
@@ -129,6 +140,13 @@ fn decisions() -> Vec<Scenario> {
             "99.9%, 93%, 740 pairs",
         ),
         gate("recall_fpr gate, equal", true, 0.5, "-"),
+        Scenario {
+            name: "recall_fpr gate, equal in both classes",
+            repetitions: 4_000,
+            null: true,
+            expected: "-",
+            run: Box::new(move |random| discordant(0.5).run_both_classes(random)),
+        },
         gate("recall_fpr gate, 60/40", false, 0.6, "-"),
         gate("recall_fpr gate, 55/45", false, 0.55, "-"),
     ]

@@ -25,9 +25,11 @@ pub struct Run {
     pub ours: Option<u64>,
 }
 
-/// Two scores with 1% positives, correlated noise of 0.9, and AUC of 0.921 for the champion.
+/// Two calibrated probabilities with 1% positives, correlated noise of 0.9, and AUC of 0.921 for the
+/// champion.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranks {
+    pub measure: Measure,
     pub rows: u64,
     pub every: u64,
     pub positives_min: u64,
@@ -113,17 +115,23 @@ pub fn pair(champion: f64, challenger: f64, positive: bool, amount: f64) -> Pair
 }
 
 impl Ranks {
-    /// The trial's own `auc` gate; its floor of 50 positives applies whatever `positives_min` says.
+    /// The trial's own gate; its floor of 50 positives applies whatever `positives_min` says.
     pub fn run(&self, random: &mut Random) -> Run {
-        let mut trial = Trial::new(design(Measure::Auc, 1.0));
-        let mut run = Run::default();
+        let mut trial = Trial::new(design(self.measure, 1.0));
+        let (mut run, mut positives) = (Run::default(), 0);
+        let t_star = match self.measure {
+            Measure::Auc => T_STAR_POSITIVES,
+            _ => T_STAR,
+        };
         for row in 1..=self.rows {
-            trial.push(self.pair(random));
+            let pair = self.pair(random);
+            positives += u64::from(pair.label > 0.5);
+            trial.push(pair);
             if row % self.every != 0 {
                 continue;
             }
             let finding = &trial.look()[0];
-            if naive_passes(finding, T_STAR_POSITIVES) && finding.count >= self.positives_min {
+            if naive_passes(finding, t_star) && positives >= self.positives_min {
                 run.naive.get_or_insert(row);
             }
             if finding.verdict == Verdict::Pass {
@@ -176,14 +184,17 @@ impl Ranks {
         let positive = random.uniform() < 0.01;
         let (shared, own) = (random.normal(), [random.normal(), random.normal()]);
         let noise = own.map(|own| 0.9f64.sqrt() * shared + 0.1f64.sqrt() * own);
-        let signal = f64::from(u8::from(positive));
-        let champion = DISTANCE_EQUAL * signal + noise[0];
-        pair(
-            champion,
-            self.distance * signal + noise[1],
-            positive,
-            f64::NAN,
-        )
+        let score = |distance: f64, noise: f64| {
+            let signal = distance * f64::from(u8::from(positive)) + noise;
+            // The log odds of two normal distributions and 1% positives.
+            let odds = distance * (signal - 0.5 * distance) + (0.01f64 / 0.99).ln();
+            1.0 / (1.0 + (-odds).exp())
+        };
+        let (champion, challenger) = (
+            score(DISTANCE_EQUAL, noise[0]),
+            score(self.distance, noise[1]),
+        );
+        pair(champion, challenger, positive, f64::NAN)
     }
 }
 
@@ -231,6 +242,25 @@ impl Discordant {
             for better in better {
                 let (champion, challenger) = if *better { (0.1, 0.9) } else { (0.9, 0.1) };
                 trial.push(pair(champion, challenger, true, f64::NAN));
+            }
+            trial.look()[0].verdict == Verdict::Pass
+        })
+    }
+
+    /// The `recall_fpr` gate with the discordant pairs spread over both classes.
+    pub fn run_both_classes(&self, random: &mut Random) -> Run {
+        let mut trial = Trial::new(design(Measure::RecallFpr, 1.0));
+        let mut positive = false;
+        self.play(random, |better| {
+            for better in better {
+                positive = !positive;
+                let (right, wrong) = if positive { (0.9, 0.1) } else { (0.1, 0.9) };
+                let (champion, challenger) = if *better {
+                    (wrong, right)
+                } else {
+                    (right, wrong)
+                };
+                trial.push(pair(champion, challenger, positive, f64::NAN));
             }
             trial.look()[0].verdict == Verdict::Pass
         })

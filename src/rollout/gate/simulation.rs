@@ -26,6 +26,7 @@ fn promoted(repetitions: u64, run: impl Fn(&mut Random) -> Run) -> (usize, usize
 #[test]
 fn equal_ranks_are_rarely_promoted_and_better_ones_are() {
     let ranks = |rows, distance| Ranks {
+        measure: Measure::Auc,
         rows,
         every: 1_000,
         positives_min: 50,
@@ -48,6 +49,8 @@ fn equal_decisions_are_rarely_promoted_and_better_ones_are() {
     assert!(naive > 40, "{naive} of 200");
     assert!(ours as f64 <= 200.0 * ALPHA, "{ours} of 200");
     let (_, ours) = promoted(200, |random| pairs(600, 0.5).run_two_sided(random));
+    assert!(ours as f64 <= 200.0 * ALPHA, "{ours} of 200");
+    let (_, ours) = promoted(200, |random| pairs(600, 0.5).run_both_classes(random));
     assert!(ours as f64 <= 200.0 * ALPHA, "{ours} of 200");
     let (_, ours) = promoted(30, |random| pairs(1_000, 0.6).run(random));
     assert_eq!(ours, 30);

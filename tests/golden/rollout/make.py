@@ -9,8 +9,9 @@ pairs of a positive and a negative, without ranks. Two-sided sequences,
 beta-binomial mixtures and betting come from confseq; one-sided bounds, which
 confseq has in another form, and mixtures over a rate from mpmath at 50 digits.
 
-confseq 0.0.11 has no wheel for Python 3.11. It builds with Boost's headers, a
-pybind11 of 2.11 or later and `pip install --no-build-isolation`.
+confseq 0.0.11 has no wheel for Python 3.11. It builds with Boost's headers
+(libboost-dev), after `pip install pybind11==2.13.6 scikit-build cmake ninja
+"setuptools<70" wheel`, by `pip install --no-build-isolation confseq==0.0.11`.
 """
 
 import json
