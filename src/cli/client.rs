@@ -49,12 +49,16 @@ impl Connection {
     /// # Errors
     /// When the address is no `http://HOST:PORT`.
     pub fn client(&self) -> Result<Client, String> {
-        let url = self.url.trim().trim_end_matches('/');
-        let base = match url.split_once("://") {
-            None if !url.is_empty() => format!("http://{url}"),
-            Some(("http", host)) if !host.is_empty() => url.to_string(),
-            _ => return Err(format!("--url: expected http://HOST:PORT, got \"{url}\"")),
+        let url = self.url.trim();
+        let host = match url.split_once("://") {
+            None => url,
+            Some(("http", host)) => host,
+            Some(_) => "",
         };
+        let host = host.trim_end_matches('/');
+        if host.is_empty() {
+            return Err(format!("--url: expected http://HOST:PORT, got \"{url}\""));
+        }
         // A proxy stands between a person and the internet, not before an admin address.
         let agent = Agent::config_builder()
             .timeout_connect(Some(CONNECT))
@@ -66,7 +70,7 @@ impl Connection {
             .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
             .build();
         Ok(Client {
-            base,
+            base: format!("http://{host}"),
             agent: agent.into(),
         })
     }

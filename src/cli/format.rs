@@ -90,15 +90,13 @@ pub fn setting(value: f64) -> String {
 
 /// A value and its interval, to the same digit: `0.8123 (0.8001 to 0.8240)`.
 pub fn interval(value: f64, lower: f64, upper: f64) -> String {
-    let digits = [value, lower, upper].into_iter().filter(|it| it.is_finite());
-    let digits = digits.map(decimals).min().unwrap_or(0);
+    let digits = common_decimals([value, lower, upper]);
     spanned(value, lower, upper, |it| fixed(it, digits))
 }
 
 /// As [`interval`], of a difference: every number has its sign.
 pub fn difference(value: f64, lower: f64, upper: f64) -> String {
-    let digits = [value, lower, upper].into_iter().filter(|it| it.is_finite());
-    let digits = digits.map(decimals).min().unwrap_or(0);
+    let digits = common_decimals([value, lower, upper]);
     spanned(value, lower, upper, |it| signed(it, &fixed(it, digits)))
 }
 
@@ -234,8 +232,14 @@ fn decimals(value: f64) -> usize {
         10.0.. => 2,
         0.001.. => 4,
         it if it > 0.0 => 6,
-        _ => 4,
+        _ => 0,
     }
+}
+
+/// Digits for several numbers together: those of the largest.
+fn common_decimals(values: [f64; 3]) -> usize {
+    let told = values.into_iter().filter(|it| it.is_finite() && *it != 0.0);
+    told.map(decimals).min().unwrap_or(0)
 }
 
 fn money_decimals(value: f64) -> usize {
@@ -283,7 +287,7 @@ mod tests {
         check(-12.345, "-12.35");
         check(12_345.6, "12,346");
         check(-0.000_000_01, "0.000000");
-        check(0.0, "0.0000");
+        check(0.0, "0");
         check(f64::NAN, "–");
         check(f64::INFINITY, "–");
         assert_eq!(count(1_234_567), "1,234,567");
@@ -304,8 +308,9 @@ mod tests {
         assert_eq!(interval(0.8123, 0.8, 0.82), "0.8123 (0.8000 to 0.8200)");
         assert_eq!(interval(f64::NAN, f64::NAN, f64::NAN), "–");
         assert_eq!(interval(0.5, f64::NAN, f64::NAN), "0.5000");
+        assert_eq!(interval(0.0, 0.0, 0.0123), "0.0000 (0.0000 to 0.0123)");
         assert_eq!(difference(0.01, -0.002, f64::NAN), "+0.0100 (-0.0020 to –)");
-        assert_eq!(money_interval(1043.0, -20.5, 1866.0), "1,043 (-21 to 1,866)");
+        assert_eq!(money_interval(1043.0, -20.5, 1866.0), "1,043 (-20 to 1,866)");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::report::{Finding, Guard, Part, Trial, Verdict};
 /// Where the text of a line begins, behind its name.
 pub const INDENT: usize = 14;
 /// Guards in a line, and the width of one.
-const GUARDS: usize = 3;
-const GUARD_WIDTH: usize = 28;
+const GUARDS: usize = 2;
+const GUARD_WIDTH: usize = 40;
 
 /// A line with its name at the left.
 pub fn line(name: &str, value: &str) -> String {
@@ -46,10 +46,10 @@ pub fn painted(ink: Ink, verdict: Verdict, text: &str) -> String {
 
 /// All that is known of a trial.
 pub fn text(trial: &Trial, ink: Ink) -> Vec<String> {
-    let mut text = Vec::new();
+    let mut text = decision(trial, ink);
     text.extend(gates(trial, ink));
     text.extend(lines("guards", &guards(&trial.guards, ink)));
-    text.push(line("labels", &labels(trial)));
+    text.extend(lines("labels", &labels(trial)));
     let shadow = trial.standing.shadow;
     if shadow.rows > 0 {
         let told = format!(
@@ -70,7 +70,6 @@ pub fn text(trial: &Trial, ink: Ink) -> Vec<String> {
         );
         text.push(line("saved", &told));
     }
-    text.extend(decision(trial, ink));
     text
 }
 
@@ -155,18 +154,21 @@ fn guards(guards: &[Guard], ink: Ink) -> Vec<String> {
     rows.map(|row| row.iter().map(told).collect::<String>().trim_end().to_string()).collect()
 }
 
-fn labels(trial: &Trial) -> String {
-    let mut text = format!("{} rows that both scored", count(trial.labels));
+fn labels(trial: &Trial) -> [String; 2] {
+    let mut text = format!("{} scored by both", count(trial.labels));
     if let Some(positives) = trial.positives {
         text.push_str(&format!(", {} positive", count(positives)));
     }
-    text.push_str(&format!(
-        "; coverage {}, pairing {}, agreement {}",
+    if let Some(needed) = trial.needed {
+        text.push_str(&format!(", about {} more needed", count(needed)));
+    }
+    let rates = format!(
+        "coverage {}, pairing {}, agreement {}",
         percent(trial.standing.label_coverage),
         percent(trial.pairing),
         percent(trial.agreement)
-    ));
-    text
+    );
+    [text, rates]
 }
 
 /// A trial's heading: whose, at what stage, for how long.
@@ -177,7 +179,7 @@ pub fn heading(role: &str, trial: &Trial, now_ms: i64, ink: Ink) -> String {
     let in_trial = age(trial.standing.since_ms, now_ms);
     match trial.stage.as_str() {
         "previous" => {
-            format!("{title}   for {in_stage}; comes back when it is provably better")
+            format!("{title}   for {in_stage}; gates here ask whether it is better than the champion")
         }
         stage => format!("{title}   at {stage} for {in_stage}, in trial for {in_trial}"),
     }

@@ -99,8 +99,9 @@ pub fn long(served: &Served, ink: Ink) -> String {
         body.version
     );
     text.push(line("settings", &settings));
-    text.push(line("hash", &served.hash));
-    text.push(line("previous", &served.previous));
+    // Their hashes are not proven here, so they may hold anything.
+    text.push(line("hash", &served.hash.replace(char::is_control, " ")));
+    text.push(line("previous", &served.previous.replace(char::is_control, " ")));
     text.join("\n") + "\n"
 }
 

@@ -144,12 +144,12 @@ fn waiting(report: &Report, ink: Ink) -> Vec<String> {
 fn side(waiting: &Waiting) -> String {
     let revision = waiting.revision;
     if waiting.lower > 0.0 {
-        return format!("revision {revision} saves it");
+        return format!("revision {revision} would save it");
     }
     if waiting.upper < 0.0 {
-        return format!("revision {revision} costs more");
+        return format!("revision {revision} would cost more");
     }
-    format!("revision {revision}, not certain yet")
+    format!("by revision {revision}, not certain yet")
 }
 
 fn metrics(report: &Report, ink: Ink) -> Vec<String> {
