@@ -93,7 +93,10 @@ impl Client {
     /// What the server says, or why it was not reached.
     pub fn post(&self, path: &str, body: &Value) -> Result<String, String> {
         let url = format!("{}{path}", self.base);
-        let ask = self.agent.post(&url).header("content-type", "application/json");
+        let ask = self
+            .agent
+            .post(&url)
+            .header("content-type", "application/json");
         self.read(&url, ask.send(body.to_string()))
     }
 
@@ -105,7 +108,9 @@ impl Client {
         let mut answer = answer.map_err(|error| self.unreached(&error))?;
         let status = answer.status();
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-        let text = body.read_to_string().map_err(|error| self.unreached(&error))?;
+        let text = body
+            .read_to_string()
+            .map_err(|error| self.unreached(&error))?;
         match status.is_success() {
             true => Ok(text),
             false => Err(refusal(url, status, &text)),
@@ -235,7 +240,10 @@ pub mod tests {
     #[test]
     fn a_server_is_asked_and_its_answer_is_read() {
         let (answer, requests) = with_server(&[(200, r#"{"slots":[]}"#)], |connection| {
-            connection.client().unwrap().get(&slot_path("a b/c", "/decisions?after=3"))
+            connection
+                .client()
+                .unwrap()
+                .get(&slot_path("a b/c", "/decisions?after=3"))
         });
         assert_eq!(answer.unwrap(), r#"{"slots":[]}"#);
         assert!(requests[0].starts_with("GET /v1/slots/a%20b%2Fc/decisions?after=3 HTTP/1.1\r\n"));
@@ -246,27 +254,46 @@ pub mod tests {
         let said = r#"{"error":"slot \"x\" has no trials\u001b[2J"}"#;
         let (answer, requests) = with_server(&[(409, said)], |connection| {
             let body = serde_json::json!({"force": true});
-            connection.client().unwrap().post("/v1/slots/x/promote", &body)
+            connection
+                .client()
+                .unwrap()
+                .post("/v1/slots/x/promote", &body)
         });
         assert_eq!(answer.unwrap_err(), "slot \"x\" has no trials [2J");
-        assert!(requests[0].ends_with("\r\n\r\n{\"force\":true}"), "{requests:?}");
+        assert!(
+            requests[0].ends_with("\r\n\r\n{\"force\":true}"),
+            "{requests:?}"
+        );
         let (answer, _) = with_server(&[(404, "nothing here")], |connection| {
             connection.client().unwrap().get("/v1/slots")
         });
         let reason = answer.unwrap_err();
-        assert!(reason.contains("/v1/slots: 404") && reason.contains("admin address"), "{reason}");
+        assert!(
+            reason.contains("/v1/slots: 404") && reason.contains("admin address"),
+            "{reason}"
+        );
     }
 
     #[test]
     fn a_server_that_is_not_there_is_named_with_what_to_try() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let reason = at(&free.to_string()).client().unwrap().get("/v1/slots").unwrap_err();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let reason = at(&free.to_string())
+            .client()
+            .unwrap()
+            .get("/v1/slots")
+            .unwrap_err();
         for part in [format!("http://{free}: no server answers"), "--url".into()] {
             assert!(reason.contains(&part), "{reason}");
         }
         for url in ["", "https://host:1", "http://", "ftp://host"] {
             let reason = at(url).client().map(|_| ()).unwrap_err();
-            assert!(reason.starts_with("--url: expected http://HOST:PORT"), "{reason}");
+            assert!(
+                reason.starts_with("--url: expected http://HOST:PORT"),
+                "{reason}"
+            );
         }
     }
 }

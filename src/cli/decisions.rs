@@ -71,7 +71,9 @@ fn newest(client: &Client, arguments: &Arguments) -> Result<Vec<Served>, String>
 fn text(newest: &[Served], arguments: &Arguments, ink: Ink) -> String {
     if arguments.json {
         // Texts and whole numbers only: there is nothing that JSON cannot hold.
-        let lines = newest.iter().map(|it| serde_json::to_string(it).unwrap_or_default() + "\n");
+        let lines = newest
+            .iter()
+            .map(|it| serde_json::to_string(it).unwrap_or_default() + "\n");
         return lines.collect();
     }
     if newest.is_empty() {
@@ -82,9 +84,17 @@ fn text(newest: &[Served], arguments: &Arguments, ink: Ink) -> String {
         return pages.collect::<Vec<_>>().join("\n");
     }
     // A pipe gets whole lines: it may search them.
-    let width = if format::is_terminal() { WIDTH } else { usize::MAX };
+    let width = if format::is_terminal() {
+        WIDTH
+    } else {
+        usize::MAX
+    };
     let lines = newest.iter().map(|served| line::short(served, width));
-    format!("{}\n{}\n", ink.faint(&line::heading()), lines.collect::<Vec<_>>().join("\n"))
+    format!(
+        "{}\n{}\n",
+        ink.faint(&line::heading()),
+        lines.collect::<Vec<_>>().join("\n")
+    )
 }
 
 fn verify(client: &Client, arguments: &Arguments) -> ExitCode {
@@ -113,7 +123,9 @@ fn verify(client: &Client, arguments: &Arguments) -> ExitCode {
                 false => {
                     let plural = if number == 1 { "" } else { "s" };
                     let number = count(number);
-                    format!("{slot}: {number} decision{plural}, the chain holds; last hash {hash}\n")
+                    format!(
+                        "{slot}: {number} decision{plural}, the chain holds; last hash {hash}\n"
+                    )
                 }
             })
         }

@@ -102,7 +102,9 @@ pub fn difference(value: f64, lower: f64, upper: f64) -> String {
 
 /// Money and its interval: `1,043 (220 to 1,866)`.
 pub fn money_interval(value: f64, lower: f64, upper: f64) -> String {
-    let largest = [value, lower, upper].into_iter().filter(|it| it.is_finite());
+    let largest = [value, lower, upper]
+        .into_iter()
+        .filter(|it| it.is_finite());
     let largest = largest.fold(0.0, |largest: f64, it| largest.max(it.abs()));
     let digits = money_decimals(largest);
     spanned(value, lower, upper, |it| fixed(it, digits))
@@ -180,7 +182,11 @@ pub fn time(at_ms: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
@@ -310,7 +316,10 @@ mod tests {
         assert_eq!(interval(0.5, f64::NAN, f64::NAN), "0.5000");
         assert_eq!(interval(0.0, 0.0, 0.0123), "0.0000 (0.0000 to 0.0123)");
         assert_eq!(difference(0.01, -0.002, f64::NAN), "+0.0100 (-0.0020 to –)");
-        assert_eq!(money_interval(1043.0, -20.5, 1866.0), "1,043 (-20 to 1,866)");
+        assert_eq!(
+            money_interval(1043.0, -20.5, 1866.0),
+            "1,043 (-20 to 1,866)"
+        );
     }
 
     #[test]

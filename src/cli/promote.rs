@@ -160,10 +160,16 @@ mod tests {
             run(&arguments)
         });
         assert_eq!(code, ExitCode::SUCCESS);
-        assert!(requests[0].starts_with("POST /v1/slots/fraud/promote "), "{requests:?}");
+        assert!(
+            requests[0].starts_with("POST /v1/slots/fraud/promote "),
+            "{requests:?}"
+        );
         let (_, sent) = requests[0].split_once("\r\n\r\n").unwrap();
         let sent: Value = serde_json::from_str(sent).unwrap();
-        assert_eq!(sent, serde_json::json!({"revision": 4, "force": true, "actor": "anna"}));
+        assert_eq!(
+            sent,
+            serde_json::json!({"revision": 4, "force": true, "actor": "anna"})
+        );
         assert!(!body(None, None)["actor"].as_str().unwrap().is_empty());
     }
 

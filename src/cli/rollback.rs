@@ -59,7 +59,10 @@ mod tests {
             run(&arguments)
         });
         assert_eq!(code, ExitCode::SUCCESS);
-        assert!(requests[0].starts_with("POST /v1/slots/fraud/rollback "), "{requests:?}");
+        assert!(
+            requests[0].starts_with("POST /v1/slots/fraud/rollback "),
+            "{requests:?}"
+        );
         let (_, sent) = requests[0].split_once("\r\n\r\n").unwrap();
         let sent: serde_json::Value = serde_json::from_str(sent).unwrap();
         let expected = serde_json::json!({"reason": "too many declines", "actor": "anna"});

@@ -101,9 +101,11 @@ fn look(client: &Client, arguments: &Arguments, ink: Ink) -> Result<String, Stri
 
 fn seconds(text: &str) -> Result<u64, String> {
     let seconds: Option<u64> = text.parse().ok();
-    seconds.filter(|it| (1..=PAUSE_MAX).contains(it)).ok_or_else(|| {
-        format!("expected seconds from 1 to {PAUSE_MAX}; a slot stands before --watch")
-    })
+    seconds
+        .filter(|it| (1..=PAUSE_MAX).contains(it))
+        .ok_or_else(|| {
+            format!("expected seconds from 1 to {PAUSE_MAX}; a slot stands before --watch")
+        })
 }
 
 #[cfg(test)]

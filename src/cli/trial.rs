@@ -123,7 +123,11 @@ fn gate(finding: &Finding, ink: Ink) -> String {
         "{:<23}{:<31}{:<18}{needed}",
         format!("{} > {}", finding.measure, setting(finding.bound)),
         difference(finding.estimate, finding.lower, finding.upper),
-        format!("{} of {}", evidence(finding.e_value), evidence(finding.threshold)),
+        format!(
+            "{} of {}",
+            evidence(finding.e_value),
+            evidence(finding.threshold)
+        ),
     );
     let mark = painted(ink, finding.verdict, mark(finding.verdict));
     format!("{mark} {row}")
@@ -145,13 +149,25 @@ fn guards(guards: &[Guard], ink: Ink) -> Vec<String> {
     let told = |guard: &Guard| {
         let is_upper = guard.name.ends_with("_rate") || guard.name == "latency_ratio";
         let side = if is_upper { "≤" } else { "≥" };
-        let text = format!("{} {} ({side} {})", guard.name, number(guard.value), setting(guard.limit));
+        let text = format!(
+            "{} {} ({side} {})",
+            guard.name,
+            number(guard.value),
+            setting(guard.limit)
+        );
         let mark = painted(ink, guard.verdict, mark(guard.verdict));
         // Padding counts characters, and colours are characters too.
         format!("{mark} {text:<GUARD_WIDTH$}")
     };
     let rows = guards.chunks(GUARDS);
-    rows.map(|row| row.iter().map(told).collect::<String>().trim_end().to_string()).collect()
+    rows.map(|row| {
+        row.iter()
+            .map(told)
+            .collect::<String>()
+            .trim_end()
+            .to_string()
+    })
+    .collect()
 }
 
 fn labels(trial: &Trial) -> [String; 2] {
@@ -179,7 +195,9 @@ pub fn heading(role: &str, trial: &Trial, now_ms: i64, ink: Ink) -> String {
     let in_trial = age(trial.standing.since_ms, now_ms);
     match trial.stage.as_str() {
         "previous" => {
-            format!("{title}   for {in_stage}; gates here ask whether it is better than the champion")
+            format!(
+                "{title}   for {in_stage}; gates here ask whether it is better than the champion"
+            )
         }
         stage => format!("{title}   at {stage} for {in_stage}, in trial for {in_trial}"),
     }

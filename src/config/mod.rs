@@ -149,7 +149,9 @@ pub fn user_name() -> String {
         let mut found = variables.iter().filter(|(name, _)| name == wanted);
         found.next().map(|(_, value)| value.trim().to_string())
     };
-    let name = of("USER").or_else(|| of("LOGNAME")).filter(|name| !name.is_empty());
+    let name = of("USER")
+        .or_else(|| of("LOGNAME"))
+        .filter(|name| !name.is_empty());
     name.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
 }
 

@@ -59,7 +59,9 @@ pub fn read(
         let is_stuck = further == after;
         each(page.decisions)?;
         if is_stuck {
-            return Err(format!("{slot}: the server gives decisions up to {after} again"));
+            return Err(format!(
+                "{slot}: the server gives decisions up to {after} again"
+            ));
         }
         after = further;
     }
@@ -87,7 +89,10 @@ impl Chain {
         let checked = match entries.first() {
             Some(first) if first.slot != self.slot => Err(Broken {
                 seq: first.seq,
-                reason: format!("it is of slot \"{}\"", first.slot.replace(char::is_control, " ")),
+                reason: format!(
+                    "it is of slot \"{}\"",
+                    first.slot.replace(char::is_control, " ")
+                ),
             }),
             Some(first) if known == 0 && first.seq != 1 => Err(Broken {
                 seq: first.seq,

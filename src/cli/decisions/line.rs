@@ -51,7 +51,15 @@ impl Body {
 /// What stands in the columns of [`short`].
 pub fn heading() -> String {
     let when = "when (UTC)";
-    row([" no.", when, "decision", "from -> to", "stage", "who", "why"])
+    row([
+        " no.",
+        when,
+        "decision",
+        "from -> to",
+        "stage",
+        "who",
+        "why",
+    ])
 }
 
 /// A decision in a line of at most `width` characters.
@@ -83,7 +91,10 @@ pub fn long(served: &Served, ink: Ink) -> String {
     if let Some(stage) = &body.stage {
         text.push(line("stage", stage));
     }
-    let reasons = body.reasons.iter().flat_map(|reason| wrapped(reason, WIDTH - INDENT));
+    let reasons = body
+        .reasons
+        .iter()
+        .flat_map(|reason| wrapped(reason, WIDTH - INDENT));
     text.extend(lines("reasons", &reasons.collect::<Vec<_>>()));
     if !body.dismissed.is_empty() {
         let gone = body.dismissed.iter().map(|name| name.revision.to_string());
@@ -101,7 +112,10 @@ pub fn long(served: &Served, ink: Ink) -> String {
     text.push(line("settings", &settings));
     // Their hashes are not proven here, so they may hold anything.
     text.push(line("hash", &served.hash.replace(char::is_control, " ")));
-    text.push(line("previous", &served.previous.replace(char::is_control, " ")));
+    text.push(line(
+        "previous",
+        &served.previous.replace(char::is_control, " "),
+    ));
     text.join("\n") + "\n"
 }
 

@@ -94,7 +94,10 @@ fn a_chain_that_was_tampered_with_is_named_at_its_first_break() {
         &|chain| drop(chain.remove(2)),
         "decision 4: entries before it are missing or out of order",
     );
-    check(&|chain| drop(chain.remove(0)), "decision 2: entries before it are missing");
+    check(
+        &|chain| drop(chain.remove(0)),
+        "decision 2: entries before it are missing",
+    );
     check(
         &|chain| {
             // Written anew with a hash of its own, but not by whoever wrote the next one.
@@ -103,7 +106,10 @@ fn a_chain_that_was_tampered_with_is_named_at_its_first_break() {
         },
         "decision 3: it does not follow from the one before",
     );
-    check(&|chain| chain[0].slot = "churn".to_string(), "decision 1: it is of slot \"churn\"");
+    check(
+        &|chain| chain[0].slot = "churn".to_string(),
+        "decision 1: it is of slot \"churn\"",
+    );
 }
 
 #[test]
@@ -113,9 +119,16 @@ fn verifying_reads_to_the_end_and_the_exit_code_tells() {
         let answers = [(200, &*pages[0]), (200, &*pages[1]), (200, &*pages[2])];
         let is_whole = checked(&[chain]).is_ok();
         // A broken chain is not read further.
-        let answers = if is_whole { &answers[..] } else { &answers[..2] };
+        let answers = if is_whole {
+            &answers[..]
+        } else {
+            &answers[..2]
+        };
         with_server(answers, |connection| {
-            verify(&connection.client().unwrap(), &arguments("decisions fraud --verify"))
+            verify(
+                &connection.client().unwrap(),
+                &arguments("decisions fraud --verify"),
+            )
         })
     };
     let mut chain = chain_of(5);
@@ -144,7 +157,11 @@ fn a_server_that_repeats_itself_is_not_asked_for_ever() {
 fn the_newest_are_listed_last_and_nothing_reaches_the_terminal_unread() {
     let chain = chain_of(30);
     let (newest, _) = with_server(&[(200, &page(&chain)), (200, &page(&[]))], |connection| {
-        newest(&connection.client().unwrap(), &arguments("decisions fraud --limit 2")).unwrap()
+        newest(
+            &connection.client().unwrap(),
+            &arguments("decisions fraud --limit 2"),
+        )
+        .unwrap()
     });
     assert_eq!(newest, chain[28..]);
     let text = text(&newest, &arguments("decisions fraud"), Ink::none());
@@ -162,7 +179,10 @@ fn the_newest_are_listed_last_and_nothing_reaches_the_terminal_unread() {
 fn json_is_a_line_for_each_decision_as_it_was_hashed() {
     let chain = chain_of(2);
     let text = text(&chain, &arguments("decisions fraud --json"), Ink::none());
-    let read: Vec<Served> = text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let read: Vec<Served> = text
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
     assert_eq!(read, chain);
 }
 
@@ -208,7 +228,11 @@ fn a_decision_is_shown_with_its_evidence() {
 
 #[test]
 fn what_does_not_go_together_is_refused() {
-    for line in ["decisions fraud --verify --long", "decisions fraud --limit 0", "decisions"] {
+    for line in [
+        "decisions fraud --verify --long",
+        "decisions fraud --limit 0",
+        "decisions",
+    ] {
         assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
     }
 }

@@ -54,16 +54,28 @@ pub fn problems(report: &Report, ink: Ink) -> Vec<String> {
 }
 
 fn head(report: &Report, ink: Ink) -> Vec<String> {
-    let mut parts = vec![report.task.clone().unwrap_or_else(|| "nothing loaded".to_string())];
+    let mut parts = vec![
+        report
+            .task
+            .clone()
+            .unwrap_or_else(|| "nothing loaded".to_string()),
+    ];
     if report.rows_per_hour.is_finite() {
-        parts.push(format!("{} rows an hour", count(report.rows_per_hour.round() as u64)));
+        parts.push(format!(
+            "{} rows an hour",
+            count(report.rows_per_hour.round() as u64)
+        ));
     }
     parts.push(match report.leader {
         true => "this process decides".to_string(),
         false => "another process decides".to_string(),
     });
     parts.push(format!("{} UTC", time(report.at_ms)));
-    let mut lines = vec![format!("{}   {}", ink.strong(&report.slot), parts.join(" · "))];
+    let mut lines = vec![format!(
+        "{}   {}",
+        ink.strong(&report.slot),
+        parts.join(" · ")
+    )];
     let join = |list: &[String], between: &str| match list.is_empty() {
         true => "none".to_string(),
         false => list.join(between),
@@ -106,7 +118,12 @@ fn roles(report: &Report, ink: Ink) -> Vec<String> {
         add("champion", champion, "answers", None);
     }
     for trial in &report.challengers {
-        add("challenger", &trial.standing, &trial.stage, Some(trial.stage_since_ms));
+        add(
+            "challenger",
+            &trial.standing,
+            &trial.stage,
+            Some(trial.stage_since_ms),
+        );
     }
     if let Some(previous) = &report.previous {
         add("previous", &previous.standing, "shadow", None);
@@ -153,9 +170,18 @@ fn side(waiting: &Waiting) -> String {
 }
 
 fn metrics(report: &Report, ink: Ink) -> Vec<String> {
-    let champion = report.champion.iter().map(|it| ("champion".to_string(), it));
-    let challengers = report.challengers.iter().map(|it| (it.stage.clone(), &it.standing));
-    let previous = report.previous.iter().map(|it| ("previous".to_string(), &it.standing));
+    let champion = report
+        .champion
+        .iter()
+        .map(|it| ("champion".to_string(), it));
+    let challengers = report
+        .challengers
+        .iter()
+        .map(|it| (it.stage.clone(), &it.standing));
+    let previous = report
+        .previous
+        .iter()
+        .map(|it| ("previous".to_string(), &it.standing));
     let all: Vec<(String, &Standing)> = champion.chain(challengers).chain(previous).collect();
     let title = ink.strong("QUALITY");
     if all.iter().all(|(_, it)| it.matured == 0) {
@@ -178,7 +204,9 @@ fn metrics(report: &Report, ink: Ink) -> Vec<String> {
 
 fn side_by_side(standings: &[(String, &Standing)], ink: Ink) -> Vec<String> {
     let row = |name: &str, cell: &dyn Fn(&Standing) -> String| {
-        let cells = standings.iter().map(|(_, it)| format!("{:<COLUMN$}", cell(it)));
+        let cells = standings
+            .iter()
+            .map(|(_, it)| format!("{:<COLUMN$}", cell(it)));
         line(name, &cells.collect::<String>())
     };
     let heads = standings.iter().map(|(role, it)| {
@@ -228,10 +256,16 @@ fn label(name: &str) -> &str {
 /// What a person can do, where a person is waited for. The server's reason begins with "ready for".
 fn hint(report: &Report, challenger: &Trial) -> Option<String> {
     let is_ready = challenger.decision == "hold"
-        && challenger.reasons.iter().any(|reason| reason.starts_with("ready for"));
+        && challenger
+            .reasons
+            .iter()
+            .any(|reason| reason.starts_with("ready for"));
     let revision = challenger.standing.name.revision;
     is_ready.then(|| {
-        line("next", &format!("hedgerow promote {} --revision {revision}", report.slot))
+        line(
+            "next",
+            &format!("hedgerow promote {} --revision {revision}", report.slot),
+        )
     })
 }
 

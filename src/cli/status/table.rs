@@ -20,7 +20,13 @@ pub fn text(reports: &[Report], ink: Ink) -> String {
         return "no slot has trials: set on_arrival or record in [rollout] or [slots.NAME.rollout]\n"
             .to_string();
     }
-    let heads = ["slot", "champion", "challengers", "labels", "cost of waiting an hour"];
+    let heads = [
+        "slot",
+        "champion",
+        "challengers",
+        "labels",
+        "cost of waiting an hour",
+    ];
     let mut rows = vec![heads.map(|head| Cell::new(head, ink.faint(head)))];
     rows.extend(reports.iter().map(|report| row(report, ink)));
     let width = |column: usize| {
@@ -33,7 +39,9 @@ pub fn text(reports: &[Report], ink: Ink) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             line.push_str(&cell.painted);
-            let pad = widths.get(column).map_or(0, |width| width + GAP - cell.width());
+            let pad = widths
+                .get(column)
+                .map_or(0, |width| width + GAP - cell.width());
             line.push_str(&" ".repeat(pad));
         }
         text.push_str(line.trim_end());
@@ -96,7 +104,10 @@ fn challengers(trials: &[Trial], ink: Ink) -> Cell {
         let verdict = trial.verdict();
         let lead = format!("{} at {} ", trial.standing.name.revision, trial.stage);
         let word = format!("{} {}", mark(verdict), trial.decision);
-        (format!("{lead}{word}"), format!("{lead}{}", painted(ink, verdict, &word)))
+        (
+            format!("{lead}{word}"),
+            format!("{lead}{}", painted(ink, verdict, &word)),
+        )
     };
     let (plain, painted): (Vec<String>, Vec<String>) = trials.iter().map(told).unzip();
     match plain.is_empty() {

@@ -197,7 +197,11 @@ fn contains(text: &str, parts: &[&str]) {
 fn a_page_tells_the_slot_at_a_glance() {
     let page = page(&report());
     assert_eq!(page, include_str!("example.txt"), "\n{page}");
-    assert!(page.lines().all(|line| line.chars().count() <= format::WIDTH), "{page}");
+    assert!(
+        page.lines()
+            .all(|line| line.chars().count() <= format::WIDTH),
+        "{page}"
+    );
 }
 
 #[test]
@@ -214,7 +218,13 @@ fn whoever_waits_for_a_person_says_how() {
     let mut report = report();
     let proven = vec![finding(Measure::Auc, gate::Verdict::Pass, 0.02)];
     report.challengers = vec![trial(4, proven, &policy())];
-    contains(&page(&report), &["waits for approval", "next        hedgerow promote fraud --revision 4"]);
+    contains(
+        &page(&report),
+        &[
+            "waits for approval",
+            "next        hedgerow promote fraud --revision 4",
+        ],
+    );
 }
 
 #[test]
@@ -228,8 +238,20 @@ fn a_slot_of_which_nothing_is_known_has_a_page_too() {
     report.rows_per_hour = f64::NAN;
     report.leader = false;
     let page = page(&report);
-    contains(&page, &["nothing loaded · another process decides", "none: nothing answers yet"]);
-    contains(&page, &["COST OF WAITING   –   no challenger", "no prediction has its outcome yet"]);
+    contains(
+        &page,
+        &[
+            "nothing loaded · another process decides",
+            "none: nothing answers yet",
+        ],
+    );
+    contains(
+        &page,
+        &[
+            "COST OF WAITING   –   no challenger",
+            "no prediction has its outcome yet",
+        ],
+    );
 }
 
 #[test]
@@ -241,7 +263,10 @@ fn without_costs_nothing_is_said_to_cost_nothing() {
         lower: f64::NAN,
         upper: f64::NAN,
     };
-    contains(&page(&report), &["COST OF WAITING   –   no costs are configured"]);
+    contains(
+        &page(&report),
+        &["COST OF WAITING   –   no costs are configured"],
+    );
     assert!(!page(&report).contains("saved"));
 }
 
@@ -249,7 +274,9 @@ fn without_costs_nothing_is_said_to_cost_nothing() {
 fn many_revisions_are_compared_with_the_champion_in_blocks() {
     let mut report = report();
     let open = || vec![finding(Measure::Auc, gate::Verdict::Inconclusive, 0.01)];
-    report.challengers = (4..7).map(|revision| trial(revision, open(), &policy())).collect();
+    report.challengers = (4..7)
+        .map(|revision| trial(revision, open(), &policy()))
+        .collect();
     let page = page(&report);
     assert_eq!(page.matches("3 champion").count(), 2, "{page}");
     contains(&page, &["6 shadow                    2 previous"]);
@@ -272,7 +299,10 @@ fn classes_of_a_gate_have_lines_of_their_own() {
     }];
     report.challengers = vec![trial(4, vec![both], &policy())];
     let page = page(&report);
-    contains(&page, &["✗ recall_fpr > 0", "    recall  ", "better 12, worse 40"]);
+    contains(
+        &page,
+        &["✗ recall_fpr > 0", "    recall  ", "better 12, worse 40"],
+    );
     contains(&page, &["is given up"]);
 }
 
@@ -320,19 +350,27 @@ fn a_look_gives_a_page_or_the_server_s_json() {
     assert_eq!(request, "GET /v1/slots HTTP/1.1");
     let (text, _) = look_with("status fraud --json", &json);
     assert_eq!(text.unwrap(), format!("{json}\n"));
-    let (text, _) = look_with("status fraud", "[]");
-    contains(&text.unwrap_err(), &["the answer is not the report of a slot"]);
+    let (text, _) = look_with("status fraud", "3");
+    contains(
+        &text.unwrap_err(),
+        &["the answer is not the report of a slot"],
+    );
 }
 
 #[test]
 fn watching_takes_seconds_or_none() {
     let watch = |line: &str| {
         let parsed = Line::try_parse_from(line.split(' '));
-        parsed.map(|line| line.arguments.watch).map_err(|error| error.to_string())
+        parsed
+            .map(|line| line.arguments.watch)
+            .map_err(|error| error.to_string())
     };
     assert_eq!(watch("status fraud"), Ok(None));
     assert_eq!(watch("status fraud --watch"), Ok(Some(2)));
     assert_eq!(watch("status fraud --watch 5 --json"), Ok(Some(5)));
-    contains(&watch("status --watch fraud").unwrap_err(), &["a slot stands before --watch"]);
+    contains(
+        &watch("status --watch fraud").unwrap_err(),
+        &["a slot stands before --watch"],
+    );
     assert!(watch("status fraud --watch 0").is_err());
 }
