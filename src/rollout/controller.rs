@@ -69,7 +69,10 @@ impl Controller {
         while !supervisor.is_stopping() {
             let left = next.saturating_duration_since(Instant::now());
             // Stopping is seen in time.
-            match self.commands.recv_timeout(left.min(Duration::from_millis(100))) {
+            match self
+                .commands
+                .recv_timeout(left.min(Duration::from_millis(100)))
+            {
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -201,7 +204,8 @@ impl Controller {
             let reason = "the champion's folder is gone";
             let mut after = document.clone();
             after.roll_back(now, course.seq.unwrap_or(0), reason);
-            let what = json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
+            let what =
+                json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
             let record = judge::record(course, "rollback", "controller", what);
             course.write(&journal, after, record)?;
             return Ok(());
@@ -216,12 +220,7 @@ impl Controller {
         Ok(())
     }
 
-    fn enlist(
-        &mut self,
-        course: &mut Course,
-        document: Document,
-        name: Name,
-    ) -> Result<(), Error> {
+    fn enlist(&mut self, course: &mut Course, document: Document, name: Name) -> Result<(), Error> {
         let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
         let mut after = document.clone();
         after.enlist(name.clone(), now, seq);
@@ -241,7 +240,11 @@ impl Controller {
         let record = judge::record(course, "shadow", "controller", what);
         let written = course.write(&self.shared.journal.clone(), after, record)?;
         if written {
-            tracing::info!(slot = course.slot.name, revision = name.revision, "challenger in shadow");
+            tracing::info!(
+                slot = course.slot.name,
+                revision = name.revision,
+                "challenger in shadow"
+            );
         }
         Ok(())
     }
@@ -256,7 +259,10 @@ impl Controller {
             action = Some(Action::RollBack(reason, Box::new(trial.clone())));
         }
         report.previous = previous;
-        let trials = course.document.as_ref().map_or(0, |it| it.challengers.len());
+        let trials = course
+            .document
+            .as_ref()
+            .map_or(0, |it| it.challengers.len());
         for index in 0..trials.min(course.trials.len()) {
             let Some(judged) = judge::challenger(course, index, now) else {
                 continue;
@@ -280,7 +286,9 @@ impl Controller {
                 .roles()
                 .map(|roles| (Name::from(roles.champion.named()), 0)),
         };
-        let gates = course.task.map_or_else(Vec::new, |task| settings.gates(&task));
+        let gates = course
+            .task
+            .map_or_else(Vec::new, |task| settings.gates(&task));
         Report {
             slot: course.slot.name.clone(),
             at_ms: now,
@@ -294,7 +302,12 @@ impl Controller {
                 Arrival::Shadow => "shadow",
                 Arrival::Hold => "hold",
             },
-            stages: settings.policy.stages.iter().map(Stage::to_string).collect(),
+            stages: settings
+                .policy
+                .stages
+                .iter()
+                .map(Stage::to_string)
+                .collect(),
             approval: match settings.policy.approval {
                 Approval::Automatic => "automatic",
                 Approval::Manual => "manual",
@@ -434,7 +447,9 @@ impl Controller {
         });
         let record = judge::record(course, decision, actor, what);
         if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict("another process decided at the same time; look again"));
+            return Err(conflict(
+                "another process decided at the same time; look again",
+            ));
         }
         self.shared.server.bury(course.follow());
         tracing::info!(
@@ -515,7 +530,10 @@ impl Controller {
             return self.roll_back(course, actor, reason, None);
         }
         let on_trial = document.challengers.iter();
-        let Some(trial) = on_trial.map(|it| &it.name).find(|it| it.revision == revision) else {
+        let Some(trial) = on_trial
+            .map(|it| &it.name)
+            .find(|it| it.revision == revision)
+        else {
             return Err(conflict(format!("revision {revision} is not on trial")));
         };
         let mut after = document.clone();
@@ -523,7 +541,9 @@ impl Controller {
         let what = json!({"from": document.champion, "to": trial, "reasons": [reason]});
         let record = judge::record(course, "hold", actor, what);
         if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict("another process decided at the same time; look again"));
+            return Err(conflict(
+                "another process decided at the same time; look again",
+            ));
         }
         self.shared.server.bury(course.follow());
         course.arrange(&self.shared.journal.clone())?;
@@ -542,7 +562,10 @@ impl Controller {
             return Err(conflict("no champion answers yet"));
         };
         if course.resident(&name).is_none() {
-            return Err(conflict(format!("revision {} is not loaded", name.revision)));
+            return Err(conflict(format!(
+                "revision {} is not loaded",
+                name.revision
+            )));
         }
         let index = document.challengers.iter().position(|it| it.name == name);
         let evidence: Option<Value> = index
@@ -558,11 +581,18 @@ impl Controller {
         });
         let record = judge::record(course, "promote", actor, what);
         if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict("another process decided at the same time; look again"));
+            return Err(conflict(
+                "another process decided at the same time; look again",
+            ));
         }
         self.shared.server.bury(course.follow());
         course.arrange(&self.shared.journal.clone())?;
-        tracing::warn!(slot = course.slot.name, revision = name.revision, actor, "promoted by force");
+        tracing::warn!(
+            slot = course.slot.name,
+            revision = name.revision,
+            actor,
+            "promoted by force"
+        );
         Ok(Done {
             decision: "promote",
             from: Some(document.champion),
@@ -574,7 +604,10 @@ impl Controller {
 
     /// Lets a challenger take its next step, if the evidence allows it.
     fn approve(&mut self, course: &mut Course, name: &Name, actor: &str) -> Result<Done, Error> {
-        let trials = course.document.iter_mut().flat_map(|it| &mut it.challengers);
+        let trials = course
+            .document
+            .iter_mut()
+            .flat_map(|it| &mut it.challengers);
         let mut index = None;
         for (position, trial) in trials.enumerate() {
             if trial.name == *name {
@@ -583,12 +616,18 @@ impl Controller {
             }
         }
         let judged = index.and_then(|index| judge::challenger(course, index, now_ms()));
-        let trials = course.document.iter_mut().flat_map(|it| &mut it.challengers);
+        let trials = course
+            .document
+            .iter_mut()
+            .flat_map(|it| &mut it.challengers);
         for trial in trials {
             trial.approved = false;
         }
         let Some(judged) = judged else {
-            return Err(conflict(format!("revision {} is not on trial", name.revision)));
+            return Err(conflict(format!(
+                "revision {} is not on trial",
+                name.revision
+            )));
         };
         if judged.judgement.decision == Decision::Promote {
             return self.conclude(course, &judged, actor);
@@ -652,7 +691,9 @@ fn wanted(course: &Course, revision: Option<u64>) -> Result<Name, Error> {
         };
     };
     if document.champion.revision == revision {
-        return Err(conflict(format!("revision {revision} is the champion already")));
+        return Err(conflict(format!(
+            "revision {revision} is the champion already"
+        )));
     }
     let roles = course.slot.roles();
     let resident = roles.as_ref().and_then(|roles| roles.revision(revision));

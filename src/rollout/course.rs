@@ -12,7 +12,7 @@ use super::score::Task;
 use super::settings::{Absence, SlotSettings};
 use super::vitals::Vitals;
 use crate::error::Error;
-use crate::journal::outcomes::{self, Coverage, OutcomeRow};
+use crate::journal::outcomes::{self, Closing, Coverage, OutcomeRow};
 use crate::journal::{Journal, roles};
 use crate::model::revision::Revision;
 use crate::model::slot::Slot;
@@ -219,7 +219,9 @@ impl Course {
             if let Some(index) = old {
                 paired = known.swap_remove(index);
             } else {
-                take(journal, &slot, (from_seq, Some(seq)), |row| paired.push(row))?;
+                take(journal, &slot, (from_seq, Some(seq)), |row| {
+                    paired.push(row)
+                })?;
             }
             ready.push(paired);
         }
@@ -244,11 +246,22 @@ impl Course {
         }
         let Some(task) = self.task else { return Ok(()) };
         let name = self.slot.name.clone();
-        if leader && self.settings.absence == Absence::Negative {
+        let absent = match self.settings.absence {
+            Absence::Negative => Some(0.0),
+            Absence::Nothing => None,
+        };
+        if leader && (absent.is_some() || self.settings.is_deferred()) {
             let (slot, now) = (name.clone(), now_ms());
-            let before = now.saturating_sub_unsigned(self.settings.horizon_ms);
+            let before_ms = now.saturating_sub_unsigned(self.settings.horizon_ms);
             let _closed = journal.run_blocking(move |store| {
-                outcomes::mature(store, &slot, before, now, CLOSE)
+                let closing = Closing {
+                    slot: &slot,
+                    before_ms,
+                    now_ms: now,
+                    absent,
+                    limit: CLOSE,
+                };
+                outcomes::mature(store, closing)
             })?;
         }
         let from = match self.seq {
@@ -315,7 +328,9 @@ impl Course {
     pub fn split(&mut self, mark: &str, stage: usize) -> Option<(u64, u64)> {
         let roles = self.slot.roles()?;
         let challenger = roles.challengers.iter();
-        let challenger = challenger.map(|it| &it.revision).find(|it| it.mark() == mark)?;
+        let challenger = challenger
+            .map(|it| &it.revision)
+            .find(|it| it.mark() == mark)?;
         let answered = |revision: &Revision| {
             let usage = &revision.usage;
             let failed = usage.ended(crate::model::usage::Outcome::Failed).count();
@@ -354,7 +369,8 @@ fn take(
     let mut questions = 0;
     while to.is_some() || questions < QUESTIONS {
         let name = slot.to_string();
-        let rows = journal.run_blocking(move |store| outcomes::after(store, &name, seq, OUTCOMES))?;
+        let rows =
+            journal.run_blocking(move |store| outcomes::after(store, &name, seq, OUTCOMES))?;
         for row in &rows {
             if to.is_some_and(|to| row.seq > to) {
                 return Ok(seq);

@@ -105,8 +105,16 @@ impl Document {
         Plan {
             champion: Named::from(&self.champion),
             previous: self.previous.as_ref().map(|it| Named::from(&it.name)),
-            challengers: self.challengers.iter().map(|it| Named::from(&it.name)).collect(),
-            dismissed: self.dismissed.iter().map(|it| Named::from(&it.name)).collect(),
+            challengers: self
+                .challengers
+                .iter()
+                .map(|it| Named::from(&it.name))
+                .collect(),
+            dismissed: self
+                .dismissed
+                .iter()
+                .map(|it| Named::from(&it.name))
+                .collect(),
         }
     }
 
@@ -235,7 +243,10 @@ mod tests {
         document.promote(name(2), 40, 9);
         assert_eq!(document.champion, name(2));
         let previous = document.previous.as_ref().unwrap();
-        assert_eq!((&previous.name, previous.from_seq, previous.sound), (&name(1), 9, true));
+        assert_eq!(
+            (&previous.name, previous.from_seq, previous.sound),
+            (&name(1), 9, true)
+        );
         let third = document.challenger("mark-3").unwrap();
         assert_eq!((third.stage, third.since_ms, third.from_seq), (0, 40, 9));
         assert!(document.knows(&name(1)) && !document.knows(&name(4)));

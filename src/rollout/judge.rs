@@ -72,13 +72,15 @@ fn evidence(
     let trial = document.challengers.get(index)?;
     let stage = course.settings.policy.stages.get(trial.stage).copied();
     let share = match stage {
-        Some(Stage::Share(expected)) => course
-            .split(&trial.name.mark, trial.stage)
-            .map(|(challenger, champion)| ShareCounts {
-                expected,
-                challenger,
-                champion,
-            }),
+        Some(Stage::Share(expected)) => {
+            course
+                .split(&trial.name.mark, trial.stage)
+                .map(|(challenger, champion)| ShareCounts {
+                    expected,
+                    challenger,
+                    champion,
+                })
+        }
         _ => None,
     };
     let coverage = course.label_coverage();
@@ -224,7 +226,8 @@ pub fn record(course: &Course, decision: &str, actor: &str, what: Value) -> Stri
 /// Why the controller promotes nothing for now.
 fn pause(course: &Course, document: &Document, now_ms: i64) -> Option<String> {
     let settings = &course.settings;
-    let within = |times: &[i64], ms: i64| times.iter().filter(|at| now_ms - **at < ms).count() as u64;
+    let within =
+        |times: &[i64], ms: i64| times.iter().filter(|at| now_ms - **at < ms).count() as u64;
     let rollbacks = within(&document.rolled_back_ms, WEEK_MS);
     let most = settings.rollbacks_per_week_max;
     if most > 0 && rollbacks >= most {

@@ -36,7 +36,7 @@ use controller::{Command, Controller};
 use document::Name;
 use feedback::Counts;
 use report::Report;
-pub use settings::{Absence, Kind, Settings, SlotSettings};
+pub use settings::{Absence, Kind, Maturity, Settings, SlotSettings};
 
 /// The loop of all slots. Clones share it.
 #[derive(Clone)]
@@ -127,7 +127,10 @@ impl Rollout {
         }
         let reports = lock(&self.0.reports);
         reports.get(slot).cloned().ok_or_else(|| {
-            Error::new(Code::NotReady, format!("slot \"{slot}\" was not looked at yet"))
+            Error::new(
+                Code::NotReady,
+                format!("slot \"{slot}\" was not looked at yet"),
+            )
         })
     }
 

@@ -34,6 +34,7 @@ pub struct SlotSettings {
     /// Milliseconds within which a label counts; older predictions are closed.
     pub horizon_ms: u64,
     pub absence: Absence,
+    pub maturity: Maturity,
     pub costs: Costs,
     /// The feature whose value a false negative costs; "" for none.
     pub amount_feature: String,
@@ -72,6 +73,20 @@ pub enum Absence {
     Negative,
 }
 
+/// When a prediction counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Maturity {
+    /// At the horizon where absence is a label, else with its label. Where what is absent waits for the
+    /// horizon and what is reported does not, the first outcomes are nearly all positive, and a
+    /// challenger that flags too much looks good.
+    #[default]
+    Auto,
+    /// When its label arrives.
+    Label,
+    /// When it is older than the horizon, with what is known then.
+    Horizon,
+}
+
 const DAY_MS: u64 = 86_400_000;
 
 impl Default for SlotSettings {
@@ -86,6 +101,7 @@ impl Default for SlotSettings {
             rollback_margin: 0.0,
             horizon_ms: 7 * DAY_MS,
             absence: Absence::Nothing,
+            maturity: Maturity::Auto,
             costs: Costs {
                 false_positive: 0.0,
                 false_negative: 0.0,
@@ -128,6 +144,15 @@ impl SlotSettings {
             measure,
             bound: 0.0,
         }]
+    }
+
+    /// Whether predictions count at the horizon only.
+    pub fn is_deferred(&self) -> bool {
+        match self.maturity {
+            Maturity::Auto => self.absence == Absence::Negative,
+            Maturity::Label => false,
+            Maturity::Horizon => true,
+        }
     }
 
     /// What a challenger has to show.

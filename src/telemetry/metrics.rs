@@ -154,7 +154,12 @@ impl Metrics {
             let mut total = Snapshot::EMPTY;
             for revision in roles.resident() {
                 let before = oldest.and_then(|past| past.latencies.get(&revision.uid));
-                total.add(&revision.usage.ended(Outcome::Ok).since(before.unwrap_or(&Snapshot::EMPTY)));
+                total.add(
+                    &revision
+                        .usage
+                        .ended(Outcome::Ok)
+                        .since(before.unwrap_or(&Snapshot::EMPTY)),
+                );
             }
             for q in QUANTILES {
                 found.push((slot.name.clone(), q, total.quantile(q).unwrap_or(0.0)));

@@ -7,6 +7,7 @@ mod json;
 mod metadata;
 mod predict;
 mod repository;
+mod slots;
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -106,6 +107,14 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
             "/v2/repository/models/{model}/unload",
             post(repository::unload),
         )
+        .route("/v1/feedback", post(slots::feedback))
+        .route("/v1/slots", get(slots::all))
+        .route("/v1/slots/{slot}", get(slots::one))
+        .route("/v1/slots/{slot}/verdict", get(slots::verdict))
+        .route("/v1/slots/{slot}/decisions", get(slots::decisions))
+        .route("/v1/slots/{slot}/promote", post(slots::promote))
+        .route("/v1/slots/{slot}/rollback", post(slots::rollback))
+        .route("/health", get(slots::health))
         .route("/v1/models/{call}", get(metadata::v1_model))
         // Predictions take the lane of `answer`; here they are paths that want another method.
         .route("/v2/models/{model}/infer", any(wrong_method))
