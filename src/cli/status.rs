@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Print the server's JSON as it is.
     #[arg(long)]
     json: bool,
-    /// Look again and again, every so many seconds.
+    /// Look again and again, every so many seconds [default pause: 2].
     #[arg(
         long,
         value_name = "SECONDS",
@@ -46,7 +46,7 @@ pub struct Arguments {
 /// Longest pause between two looks: a day.
 const PAUSE_MAX: u64 = 86_400;
 /// To the terminal's first place, and everything behind it away.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Asks, and prints what is answered.
 pub fn run(arguments: &Arguments) -> ExitCode {

@@ -138,7 +138,7 @@ fn evidence(body: &Body, at_ms: i64, ink: Ink) -> Vec<String> {
 
 fn row(cells: [&str; 7]) -> String {
     let [seq, when, decision, way, stage, who, why] = cells;
-    format!("{seq}  {when:<21}{decision:<10}{way:<12}{stage:<8}{who:<18}{why}")
+    format!("{seq}  {when:<20} {decision:<9} {way:<12} {stage:<7} {who:<16}  {why}")
         .trim_end()
         .to_string()
 }

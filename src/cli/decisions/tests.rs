@@ -167,9 +167,9 @@ fn the_newest_are_listed_last_and_nothing_reaches_the_terminal_unread() {
     let text = text(&newest, &arguments("decisions fraud"), Ink::none());
     let lines: Vec<&str> = text.lines().collect();
     let expected = [
-        " no.  when (UTC)           decision  from -> to  stage   who               why",
-        "  29  2026-11-25 21:14:03  promote   29 -> 30    –       anna              reason 29  [2J",
-        "  30  2026-11-25 21:14:03  promote   30 -> 31    –       anna              reason 30  [2J",
+        " no.  when (UTC)           decision  from -> to   stage   who               why",
+        "  29  2026-11-25 21:14:03  promote   29 -> 30     –       anna              reason 29  [2J",
+        "  30  2026-11-25 21:14:03  promote   30 -> 31     –       anna              reason 30  [2J",
     ];
     assert_eq!(lines, expected);
     assert_eq!(line::short(&newest[0], 20).chars().count(), 20);

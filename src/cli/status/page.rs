@@ -177,7 +177,7 @@ fn metrics(report: &Report, ink: Ink) -> Vec<String> {
     let challengers = report
         .challengers
         .iter()
-        .map(|it| (it.stage.clone(), &it.standing));
+        .map(|it| (format!("at {}", it.stage), &it.standing));
     let previous = report
         .previous
         .iter()

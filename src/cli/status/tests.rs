@@ -279,7 +279,7 @@ fn many_revisions_are_compared_with_the_champion_in_blocks() {
         .collect();
     let page = page(&report);
     assert_eq!(page.matches("3 champion").count(), 2, "{page}");
-    contains(&page, &["6 shadow                    2 previous"]);
+    contains(&page, &["6 at shadow                 2 previous"]);
 }
 
 #[test]
