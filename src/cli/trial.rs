@@ -94,7 +94,7 @@ fn decision(trial: &Trial, ink: Ink) -> Vec<String> {
 
 fn gates(trial: &Trial, ink: Ink) -> Vec<String> {
     if trial.findings.is_empty() {
-        return vec![line("gates", "none looked at yet")];
+        return vec![line("gates", "none")];
     }
     let head = format!(
         "  {:<23}{:<31}{:<18}{}",
@@ -170,7 +170,8 @@ fn guards(guards: &[Guard], ink: Ink) -> Vec<String> {
     .collect()
 }
 
-fn labels(trial: &Trial) -> [String; 2] {
+/// How many labels, and how much of the traffic they speak of.
+fn labels(trial: &Trial) -> Vec<String> {
     let mut text = format!("{} scored by both", count(trial.labels));
     if let Some(positives) = trial.positives {
         text.push_str(&format!(", {} positive", count(positives)));
@@ -184,7 +185,11 @@ fn labels(trial: &Trial) -> [String; 2] {
         percent(trial.pairing),
         percent(trial.agreement)
     );
-    [text, rates]
+    // Parts of nothing say nothing.
+    match trial.labels {
+        0 => vec![text],
+        _ => vec![text, rates],
+    }
 }
 
 /// A trial's heading: whose, at what stage, for how long.
