@@ -81,13 +81,15 @@ fn head(report: &Report, ink: Ink) -> Vec<String> {
         false => list.join(between),
     };
     let policy = format!(
-        "on arrival: {} · stages: {} · approval: {} · gates: {}",
+        "on arrival: {} · stages: {} · approval: {}",
         report.on_arrival,
         join(&report.stages, ", "),
-        report.approval,
-        join(&report.gates, " and ")
+        report.approval
     );
-    lines.extend(wrapped(&policy, WIDTH).iter().map(|part| ink.faint(part)));
+    let gates = format!("gates: {}", join(&report.gates, " and "));
+    for part in [policy, gates] {
+        lines.extend(wrapped(&part, WIDTH).iter().map(|line| ink.faint(line)));
+    }
     lines
 }
 
