@@ -3,6 +3,7 @@
 
 mod check;
 mod page;
+mod replay;
 mod serve;
 
 use std::fmt::Write as _;
@@ -39,6 +40,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Replay(replay::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         _ if arguments.version => print(&version()),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
         None => print(&Arguments::command().render_help().to_string()),
     }
 }
