@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Folder of the revision that has to be better.
     #[arg(long, value_name = "DIR")]
     challenger: PathBuf,
-    /// Column of the labels: 0 or 1, true or false, a class or its name, or a number.
+    /// Column of the labels: 0 or 1, true or false, yes or no, a class or its name, or a number.
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     label: String,
     /// Column of the rows' times: seconds or milliseconds since 1970, or 2026-11-25T10:00:00Z.
@@ -140,7 +140,11 @@ fn replay(arguments: &Arguments) -> Result<String, String> {
         identical: players.challenger.mark() == players.champion.mark(),
         to_the_end: arguments.plot.is_some(),
     };
-    let bar = progress("looking", rows.len() as u64, "{human_pos} of {human_len} labels");
+    let bar = progress(
+        "looking",
+        rows.len() as u64,
+        "{human_pos} of {human_len} labels",
+    );
     let course = simulate::simulate(&plan, rows, |taken| bar.set_position(taken as u64));
     bar.finish_and_clear();
     let course = course.ok_or_else(|| format!("{}: no rows", arguments.data.display()))?;
@@ -203,16 +207,26 @@ fn score(arguments: &Arguments, players: &Match) -> Result<History, String> {
             break;
         }
         if history.rows.len() + lines.len() > ROWS_MAX {
-            return Err(format!("{}: more than {ROWS_MAX} rows", arguments.data.display()));
+            return Err(format!(
+                "{}: more than {ROWS_MAX} rows",
+                arguments.data.display()
+            ));
         }
-        let said = champion.score(&lines).into_iter().zip(challenger.score(&lines));
+        let said = champion
+            .score(&lines)
+            .into_iter()
+            .zip(challenger.score(&lines));
         for (line, (first, second)) in lines.iter().zip(said) {
             let complain = |reason: String| table.complaint(line, &reason);
             let first = first.map_err(complain)?;
             let label = columns.label(&labels, line, arguments).map_err(complain)?;
-            let at_ms = columns.at_ms(line, arguments, history.rows.len()).map_err(complain)?;
+            let at_ms = columns
+                .at_ms(line, arguments, history.rows.len())
+                .map_err(complain)?;
             let amount = columns.amount(line).map_err(complain)?;
-            let second = second.map_err(|reason| history.fail(table.complaint(line, &reason))).ok();
+            let second = second
+                .map_err(|reason| history.fail(table.complaint(line, &reason)))
+                .ok();
             history.rows.push(Row {
                 at_ms,
                 failed: second.is_none(),
@@ -240,11 +254,7 @@ impl History {
 }
 
 impl Columns {
-    fn find(
-        table: &Table,
-        arguments: &Arguments,
-        players: &Match,
-    ) -> Result<Columns, String> {
+    fn find(table: &Table, arguments: &Arguments, players: &Match) -> Result<Columns, String> {
         let amount = players.settings.amount_feature.as_str();
         let mut known = vec![arguments.label.as_str(), amount];
         known.extend(arguments.time.as_deref());
@@ -254,21 +264,22 @@ impl Columns {
         }
         let label = table.column(&arguments.label, "the label (--label names it)")?;
         let time = arguments.time.as_deref();
-        let time = time.map(|name| table.column(name, "the time")).transpose()?;
+        let time = time
+            .map(|name| table.column(name, "the time"))
+            .transpose()?;
         let amount = match amount {
             "" => None,
             name => Some(table.column(name, "rollout.cost_amount_feature")?),
         };
         scoring::refuse_foreign(table, &known, [&players.champion, &players.challenger])?;
-        Ok(Columns { label, time, amount })
+        Ok(Columns {
+            label,
+            time,
+            amount,
+        })
     }
 
-    fn label(
-        &self,
-        labels: &Labels,
-        line: &Line,
-        arguments: &Arguments,
-    ) -> Result<f64, String> {
+    fn label(&self, labels: &Labels, line: &Line, arguments: &Arguments) -> Result<f64, String> {
         let text = line.fields.get(self.label).unwrap_or_default();
         let named = |reason| format!("label \"{}\": {reason}", arguments.label);
         labels.read(text).map_err(named)
@@ -293,7 +304,9 @@ impl Columns {
         let text = self.amount.and_then(|column| line.fields.get(column));
         match text.unwrap_or_default() {
             "" => Ok(f64::NAN),
-            text => text.parse().map_err(|_| format!("amount: expected a number, got \"{text}\"")),
+            text => text
+                .parse()
+                .map_err(|_| format!("amount: expected a number, got \"{text}\"")),
         }
     }
 }
@@ -337,5 +350,7 @@ fn progress(what: &'static str, len: u64, counts: &str) -> ProgressBar {
 fn rate(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.parse().ok();
     let fits = |rate: &f64| *rate >= 1e-3 && *rate <= 1e9;
-    number.filter(fits).ok_or_else(|| "expected a number from 0.001 to 1e9".to_string())
+    number
+        .filter(fits)
+        .ok_or_else(|| "expected a number from 0.001 to 1e9".to_string())
 }

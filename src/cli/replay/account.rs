@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::clock;
 use super::plot::{Mark, Panel, Picture, Point};
-use super::simulate::{self, Course, Plan, Rollback, Step};
+use super::simulate::{self, Course, Look, Plan, Rollback, Step};
 use super::{Arguments, History, Match};
 use crate::model::revision::Revision;
 use crate::rollout::SlotSettings;
 use crate::rollout::decide::{Approval, Decision, Guard, Stage};
-use crate::rollout::gate::Saving;
+use crate::rollout::gate::{Measure, Saving, Verdict};
 use crate::rollout::score::{self, Metric, Outcome, Scored, Task, is_positive};
 
 /// Everything that is told.
@@ -26,7 +26,7 @@ pub struct Account {
     failed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// The part of the pairs on which both decide alike.
+    /// The part of all rows on which both decide alike.
     agreement: f64,
     outcome: Ending,
     /// The decisions on the way, in order.
@@ -124,17 +124,29 @@ impl Account {
         let data = Data::new(arguments, history, plan);
         Account {
             champion: Model::new(&arguments.champion, &players.champion, {
-                let said = history.rows.iter().map(|row| outcome(row, row.pair.champion));
+                let said = history
+                    .rows
+                    .iter()
+                    .map(|row| outcome(row, row.pair.champion));
                 score::metrics(&plan.task, &said.collect::<Vec<_>>())
             }),
             challenger: Model::new(&arguments.challenger, &players.challenger, {
-                let said = history.rows.iter().map(|row| outcome(row, row.pair.challenger));
+                let said = history
+                    .rows
+                    .iter()
+                    .map(|row| outcome(row, row.pair.challenger));
                 score::metrics(&plan.task, &said.collect::<Vec<_>>())
             }),
             policy: Policy::new(arguments, plan),
             failed: history.failed,
             failure: history.failure.clone(),
-            agreement: course.agreement,
+            agreement: {
+                let rows = history.rows.iter();
+                let alike = rows
+                    .filter(|row| simulate::agrees(&plan.task, &row.pair))
+                    .count();
+                alike as f64 / history.rows.len().max(1) as f64
+            },
             outcome: ending,
             steps: course.steps.clone(),
             needed: needed.filter(|_| ending == Ending::Held),
@@ -160,7 +172,26 @@ impl Account {
         let gates = plan.settings.gates(&plan.task);
         let panels = gates.iter().enumerate().map(|(index, gate)| Panel {
             title: gate.to_string(),
+            unit: match gate.measure {
+                Measure::Cost => "money saved per row",
+                Measure::Auc => "AUC gained",
+                Measure::RecallFpr => "rate gained",
+                Measure::LogLoss => "log loss shed",
+                Measure::Brier => "Brier score shed",
+                Measure::SquaredError => "squared error shed",
+            },
             bound: gate.bound,
+            proven: {
+                let proven = |look: &&Look| {
+                    let finding = look.findings.get(index);
+                    finding.is_some_and(|it| it.verdict == Verdict::Pass)
+                };
+                course
+                    .looks
+                    .iter()
+                    .find(proven)
+                    .map(|look| look.labels as f64)
+            },
             points: (course.looks.iter())
                 .filter_map(|look| {
                     let finding = look.findings.get(index)?;
@@ -185,11 +216,7 @@ impl Account {
         };
         Picture {
             title: "Challenger against champion".to_string(),
-            subtitle: format!(
-                "{} · {}",
-                page::short(&self.data.path, 60),
-                page::headline(self)
-            ),
+            subtitle: format!("{} · {}", self.data.file(), page::headline(self)),
             panels: panels.collect(),
             marks: course.steps.iter().map(mark).collect(),
         }
@@ -206,7 +233,10 @@ impl Data {
         let rows = &history.rows;
         let first = rows.first().map_or(0, |row| row.at_ms);
         let period_ms = rows.last().map_or(0, |row| row.at_ms) - first;
-        let positives = rows.iter().filter(|row| is_positive(row.pair.label)).count() as u64;
+        let positives = rows
+            .iter()
+            .filter(|row| is_positive(row.pair.label))
+            .count() as u64;
         let hours = period_ms as f64 / clock::HOUR_MS as f64;
         Data {
             path: arguments.data.display().to_string(),
@@ -223,6 +253,11 @@ impl Data {
             look_every: plan.look_every,
         }
     }
+
+    /// The file's name without its folders.
+    fn file(&self) -> &str {
+        self.path.rsplit(['/', '\\']).next().unwrap_or(&self.path)
+    }
 }
 
 impl Policy {
@@ -236,8 +271,17 @@ impl Policy {
                 Task::Multiclass => "multiclass",
                 Task::Regression => "regression",
             },
-            gates: settings.gates(&plan.task).iter().map(ToString::to_string).collect(),
-            stages: settings.policy.stages.iter().map(ToString::to_string).collect(),
+            gates: settings
+                .gates(&plan.task)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            stages: settings
+                .policy
+                .stages
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             approval: settings.policy.approval,
             alpha: settings.alpha,
             rollback_alpha: settings.rollback_alpha,
@@ -273,7 +317,12 @@ impl Money {
         let per_hour = |per_row: f64| per_row * rows_per_hour;
         let waited = first + arguments.against;
         let promoted = promotion(course).map(|step| step.at_ms);
-        let back = course.rollback.as_ref().and_then(|it| it.at_ms).unwrap_or(end).min(end);
+        let back = course
+            .rollback
+            .as_ref()
+            .and_then(|it| it.at_ms)
+            .unwrap_or(end)
+            .min(end);
         let Saving {
             total,
             mean,
@@ -303,7 +352,10 @@ fn promotion(course: &Course) -> Option<&Step> {
 }
 
 fn ending(course: &Course) -> Ending {
-    let back = course.rollback.as_ref().is_some_and(|it| it.reason.is_some());
+    let back = course
+        .rollback
+        .as_ref()
+        .is_some_and(|it| it.reason.is_some());
     match course.last.decision {
         _ if back => Ending::RolledBack,
         _ if promotion(course).is_some() => Ending::Promoted,

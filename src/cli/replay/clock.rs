@@ -164,7 +164,12 @@ mod tests {
 
     #[test]
     fn spans_are_read_and_told() {
-        for (text, ms) in [("3d", 3 * DAY_MS), ("90s", 90_000), ("0", 0), ("6 h", 6 * HOUR_MS)] {
+        for (text, ms) in [
+            ("3d", 3 * DAY_MS),
+            ("90s", 90_000),
+            ("0", 0),
+            ("6 h", 6 * HOUR_MS),
+        ] {
             assert_eq!(parse_span(text), Ok(ms), "{text}");
         }
         for text in ["", "3", "3x", "-1d", "1.5h", "9999999d"] {
@@ -196,8 +201,19 @@ mod tests {
         }
         assert_eq!(moment(expected), "2026-11-25 10:00");
         assert_eq!(parse_moment("1969-12-31T23:59:59.5Z"), Some(-500));
-        assert_eq!(moment(parse_moment("2024-02-29").unwrap()), "2024-02-29 00:00");
-        for text in ["", "yesterday", "2026-13-01", "2026-11-25T1000", "NaN", "inf", "2026-11"] {
+        assert_eq!(
+            moment(parse_moment("2024-02-29").unwrap()),
+            "2024-02-29 00:00"
+        );
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-11-25T1000",
+            "NaN",
+            "inf",
+            "2026-11",
+        ] {
             assert_eq!(parse_moment(text), None, "{text}");
         }
     }

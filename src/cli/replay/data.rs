@@ -46,7 +46,10 @@ impl Table {
         let file = File::open(path).map_err(failed)?;
         let about = file.metadata().map_err(failed)?;
         if about.is_dir() {
-            return Err(format!("{}: is a folder; expected a CSV file", path.display()));
+            return Err(format!(
+                "{}: is a folder; expected a CSV file",
+                path.display()
+            ));
         }
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
@@ -60,11 +63,17 @@ impl Table {
             reader,
         };
         if table.header.iter().all(String::is_empty) {
-            return Err(format!("{}: no header; expected names of columns", path.display()));
+            return Err(format!(
+                "{}: no header; expected names of columns",
+                path.display()
+            ));
         }
         for (position, name) in table.header.iter().enumerate() {
             if table.header[..position].contains(name) {
-                return Err(format!("{}:1: column \"{name}\" appears twice", path.display()));
+                return Err(format!(
+                    "{}:1: column \"{name}\" appears twice",
+                    path.display()
+                ));
             }
         }
         Ok(table)
@@ -93,7 +102,10 @@ impl Table {
         let found = self.header.iter().position(|it| it == name);
         found.ok_or_else(|| {
             let path = self.path.display();
-            format!("{path}: no column \"{name}\", {what}; it has {}", self.listed())
+            format!(
+                "{path}: no column \"{name}\", {what}; it has {}",
+                self.listed()
+            )
         })
     }
 
@@ -149,20 +161,21 @@ impl Labels {
         Labels {
             task,
             classes,
-            names: numbered.map(|(class, name)| (name.clone(), class as f64)).collect(),
+            names: numbered
+                .map(|(class, name)| (name.clone(), class as f64))
+                .collect(),
         }
     }
 
-    /// What a label says: a name of a class, `true` or `false` of a binary one, or a number.
+    /// What a label says: a name of a class, a number, or `true`, `false`, `yes` or `no` of a binary
+    /// one.
     ///
     /// # Errors
     /// What was expected.
     pub fn read(&self, text: &str) -> Result<f64, String> {
         let number = match text {
             _ if self.names.contains_key(text) => self.names.get(text).copied(),
-            "true" | "True" | "TRUE" if self.is_binary() => Some(1.0),
-            "false" | "False" | "FALSE" if self.is_binary() => Some(0.0),
-            _ => text.parse().ok(),
+            _ => text.parse().ok().or_else(|| self.boolean(text)),
         };
         let fits = |label: &f64| reading::is_label(&self.task, *label, self.classes);
         number.filter(fits).ok_or_else(|| {
@@ -174,14 +187,25 @@ impl Labels {
         })
     }
 
-    fn is_binary(&self) -> bool {
-        matches!(self.task, Task::Binary { .. })
+    /// `true`, `false`, `yes` and `no` of a binary task, in any case.
+    fn boolean(&self, text: &str) -> Option<f64> {
+        if !matches!(self.task, Task::Binary { .. }) {
+            return None;
+        }
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" => Some(1.0),
+            "false" | "no" => Some(0.0),
+            _ => None,
+        }
     }
 
     fn expected(&self) -> String {
         let mut names: Vec<(&String, &f64)> = self.names.iter().collect();
         names.sort_by(|a, b| a.1.total_cmp(b.1));
-        let names: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let names: Vec<String> = names
+            .iter()
+            .map(|(name, _)| format!("\"{name}\""))
+            .collect();
         let or = match names.is_empty() {
             true => String::new(),
             false => format!(", or {}", names.join(", ")),
@@ -234,9 +258,15 @@ mod tests {
         assert_eq!(error, "d.csv:1: column \"a\" appears twice");
         let mut short = table("a,b\n1,2\n3\n").unwrap();
         let error = short.read(9).unwrap_err();
-        assert!(error.ends_with(":3: 1 fields; expected 2, as in the header"), "{error}");
+        assert!(
+            error.ends_with(":3: 1 fields; expected 2, as in the header"),
+            "{error}"
+        );
         let error = short.column("c", "the label").unwrap_err();
-        assert!(error.ends_with("no column \"c\", the label; it has a, b"), "{error}");
+        assert!(
+            error.ends_with("no column \"c\", the label; it has a, b"),
+            "{error}"
+        );
         let missing = Table::open(Path::new("missing.csv")).unwrap_err();
         assert!(missing.starts_with("missing.csv: "), "{missing}");
     }
@@ -245,7 +275,7 @@ mod tests {
     fn labels_are_names_booleans_or_numbers() {
         let names = ["stays".to_string(), "leaves".to_string()];
         let binary = Labels::new(Task::Binary { threshold: 0.5 }, 1, &names);
-        for (text, label) in [("leaves", 1.0), ("false", 0.0), ("1.0", 1.0)] {
+        for (text, label) in [("leaves", 1.0), ("False", 0.0), ("Yes", 1.0), ("1.0", 1.0)] {
             assert_eq!(binary.read(text), Ok(label), "{text}");
         }
         let expected = "expected 0 or 1, or \"stays\", \"leaves\", got";
@@ -253,10 +283,18 @@ mod tests {
         assert_eq!(binary.read(""), Err(format!("{expected} nothing")));
         let classes = Labels::new(Task::Multiclass, 3, &[]);
         assert_eq!(classes.read("2"), Ok(2.0));
-        assert!(classes.read("3").unwrap_err().starts_with("expected a class from 0 to 2"));
+        assert!(
+            classes
+                .read("3")
+                .unwrap_err()
+                .starts_with("expected a class from 0 to 2")
+        );
         assert!(classes.read("true").is_err());
         let number = Labels::new(Task::Regression, 1, &[]);
         assert_eq!(number.read("-1.5"), Ok(-1.5));
-        assert_eq!(number.read("NaN"), Err("expected a number, got \"NaN\"".to_string()));
+        assert_eq!(
+            number.read("NaN"),
+            Err("expected a number, got \"NaN\"".to_string())
+        );
     }
 }

@@ -17,7 +17,11 @@ pub struct Picture {
 #[derive(Debug)]
 pub struct Panel {
     pub title: String,
+    /// What the numbers are, e.g. `AUC gained`.
+    pub unit: &'static str,
     pub bound: f64,
+    /// Labels at the first look that was enough; a proof is not undone by a later look.
+    pub proven: Option<f64>,
     /// In order of their labels. Those with a NaN or an infinity are left out.
     pub points: Vec<Point>,
 }
@@ -53,6 +57,7 @@ fill:#374151;font-size:12px}.title{font-size:18px;font-weight:600;fill:#111827}\
 .band{fill:#2563eb;fill-opacity:.14}.edge{fill:none;stroke:#2563eb;stroke-opacity:.45;stroke-width:1}\
 .line{fill:none;stroke:#1d4ed8;stroke-width:2.2;stroke-linejoin:round}\
 .bound{stroke:#b91c1c;stroke-width:1.4;stroke-dasharray:6 4}.red{fill:#b91c1c}\
+.proof{fill:#ffffff;stroke:#1d4ed8;stroke-width:2.2}\
 .mark{stroke:#047857;stroke-width:1.6}.way{stroke:#047857;stroke-width:1;stroke-dasharray:2 3}\
 .marked{fill:#047857;font-weight:600}";
 
@@ -107,7 +112,7 @@ pub fn draw(picture: &Picture) -> String {
             WIDTH - RIGHT - LEFT
         );
         text(&mut svg, "gate", (LEFT, top - 9.0), "start", &panel.title);
-        axes(&mut svg, across, up);
+        axes(&mut svg, across, up, panel.unit);
         let _written = writeln!(svg, "<g clip-path=\"url(#panel{index})\">");
         course(&mut svg, panel, across, up);
         svg.push_str("</g>\n");
@@ -119,11 +124,18 @@ pub fn draw(picture: &Picture) -> String {
 
 /// Interval, estimate and bound.
 fn course(svg: &mut String, panel: &Panel, across: Scale, up: Scale) {
-    let points: Vec<Point> = panel.points.iter().copied().filter(Point::is_known).collect();
+    let points: Vec<Point> = panel
+        .points
+        .iter()
+        .copied()
+        .filter(Point::is_known)
+        .collect();
     let path = |value: fn(&Point) -> f64, points: &mut dyn Iterator<Item = &Point>| {
         let places = points.map(|point| {
             // Far outside is as good as infinitely far, and keeps the numbers short.
-            let y = up.at(value(point)).clamp(up.end - 2000.0, up.start + 2000.0);
+            let y = up
+                .at(value(point))
+                .clamp(up.end - 2000.0, up.start + 2000.0);
             format!("{:.1},{y:.1}", across.at(point.labels))
         });
         places.collect::<Vec<_>>().join(" ")
@@ -141,19 +153,38 @@ fn course(svg: &mut String, panel: &Panel, across: Scale, up: Scale) {
          <polyline class=\"line\" points=\"{estimate}\"/>\n",
         across.start, across.end
     );
+    if let Some(point) = points
+        .iter()
+        .find(|point| Some(point.labels) == panel.proven)
+    {
+        let (x, y) = (across.at(point.labels), up.at(point.estimate));
+        let _written = writeln!(
+            svg,
+            "<circle class=\"proof\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"
+        );
+    }
     if points.is_empty() {
-        let middle = (across.start.midpoint(across.end), up.start.midpoint(up.end) - 12.0);
-        text(svg, "sub", middle, "middle", "nothing can be said yet");
+        let middle = (
+            across.start.midpoint(across.end),
+            up.start.midpoint(up.end) - 12.0,
+        );
+        text(svg, "sub", middle, "middle", "no estimate");
     }
 }
 
 /// Grid, ticks and their numbers, and what the numbers are.
-fn axes(svg: &mut String, across: Scale, up: Scale) {
+fn axes(svg: &mut String, across: Scale, up: Scale, unit: &str) {
     let step = step(up.to - up.from, 5.0);
     for tick in ticks(up, step) {
         let y = up.at(tick);
         line(svg, "grid", (across.start, y), (across.end, y));
-        text(svg, "", (across.start - 8.0, y + 4.0), "end", &number(tick, step));
+        text(
+            svg,
+            "",
+            (across.start - 8.0, y + 4.0),
+            "end",
+            &number(tick, step),
+        );
     }
     let step = self::step(across.to - across.from, 8.0);
     for tick in ticks(across, step) {
@@ -161,14 +192,24 @@ fn axes(svg: &mut String, across: Scale, up: Scale) {
         line(svg, "axis", (x, up.start), (x, up.start + 5.0));
         text(svg, "", (x, up.start + 19.0), "middle", &number(tick, step));
     }
-    line(svg, "axis", (across.start, up.start), (across.end, up.start));
-    line(svg, "axis", (across.start, up.start), (across.start, up.end));
+    line(
+        svg,
+        "axis",
+        (across.start, up.start),
+        (across.end, up.start),
+    );
+    line(
+        svg,
+        "axis",
+        (across.start, up.start),
+        (across.start, up.end),
+    );
     text(svg, "", (across.end, up.start + 34.0), "end", "labels");
     let middle = up.start.midpoint(up.end);
     let _written = writeln!(
         svg,
         "<text transform=\"translate(20 {middle:.1}) rotate(-90)\" text-anchor=\"middle\">\
-         difference, better above 0</text>"
+         {unit}</text>"
     );
 }
 
@@ -198,15 +239,38 @@ fn legend(svg: &mut String) {
         LEFT + 104.0,
         y - 10.0
     );
-    text(svg, "", (LEFT + 136.0, y), "start", "interval, valid at every look");
-    line(svg, "bound", (LEFT + 318.0, y - 4.0), (LEFT + 344.0, y - 4.0));
+    text(
+        svg,
+        "",
+        (LEFT + 136.0, y),
+        "start",
+        "interval, valid at every look",
+    );
+    line(
+        svg,
+        "bound",
+        (LEFT + 318.0, y - 4.0),
+        (LEFT + 344.0, y - 4.0),
+    );
     text(svg, "", (LEFT + 350.0, y), "start", "bound of the gate");
+    let _written = writeln!(
+        svg,
+        "<circle class=\"proof\" cx=\"{}\" cy=\"{}\" r=\"5\"/>",
+        LEFT + 478.0,
+        y - 4.0
+    );
+    text(svg, "", (LEFT + 490.0, y), "start", "proven, once for all");
 }
 
 /// What of the axis is shown: the intervals but for the widest, which are the first ones, the
 /// estimates after them, and the bound.
 fn range(panel: &Panel) -> (f64, f64) {
-    let known: Vec<Point> = panel.points.iter().copied().filter(Point::is_known).collect();
+    let known: Vec<Point> = panel
+        .points
+        .iter()
+        .copied()
+        .filter(Point::is_known)
+        .collect();
     let settled = known.get(known.len() / 8..).unwrap_or_default();
     let mut from = panel.bound;
     let mut to = panel.bound;
@@ -226,7 +290,9 @@ fn step(span: f64, count: f64) -> f64 {
     let rough = span / count;
     let power = 10.0_f64.powf(rough.log10().floor());
     let factors = [1.0, 2.0, 5.0, 10.0];
-    let factor = factors.into_iter().find(|factor| factor * power >= rough * 0.999);
+    let factor = factors
+        .into_iter()
+        .find(|factor| factor * power >= rough * 0.999);
     factor.unwrap_or(10.0) * power
 }
 
@@ -234,7 +300,9 @@ fn ticks(scale: Scale, step: f64) -> impl Iterator<Item = f64> {
     let first = (scale.from / step).ceil() as i64;
     let last = (scale.to / step).floor() as i64;
     // A span of a few steps: this many at most, whatever the rounding.
-    (first..=last).take(30).map(move |index| index as f64 * step)
+    (first..=last)
+        .take(30)
+        .map(move |index| index as f64 * step)
 }
 
 /// A tick's number: as many digits as its step needs, thousands apart.
@@ -262,7 +330,10 @@ fn line(svg: &mut String, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64
 }
 
 fn text(svg: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, words: &str) {
-    let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let words = words
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     let _written = writeln!(
         svg,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>"
@@ -271,7 +342,9 @@ fn text(svg: &mut String, class: &str, (x, y): (f64, f64), anchor: &str, words: 
 
 impl Point {
     fn is_known(&self) -> bool {
-        [self.estimate, self.lower, self.upper].iter().all(|it| it.is_finite())
+        [self.estimate, self.lower, self.upper]
+            .iter()
+            .all(|it| it.is_finite())
     }
 }
 
@@ -285,7 +358,9 @@ mod tests {
             subtitle: String::new(),
             panels: vec![Panel {
                 title: "auc > 0".to_string(),
+                unit: "AUC gained",
                 bound: 0.0,
+                proven: Some(50.0),
                 points,
             }],
             marks: vec![Mark {
@@ -306,10 +381,16 @@ mod tests {
 
     #[test]
     fn looks_without_an_estimate_are_left_out() {
-        let svg = draw(&picture(vec![point(10.0, f64::NAN), point(50.0, 0.1), point(100.0, 0.2)]));
+        let svg = draw(&picture(vec![
+            point(10.0, f64::NAN),
+            point(50.0, 0.1),
+            point(100.0, 0.2),
+        ]));
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert!(svg.contains("a &lt; b") && svg.contains(">auc &gt; 0<"));
         assert!(svg.contains(">promoted</text>"));
+        // One in the legend, one where the proof was.
+        assert_eq!(svg.matches("<circle").count(), 2);
         let line = svg.split("class=\"line\" points=\"").nth(1).unwrap();
         assert_eq!(line.split('"').next().unwrap().split(' ').count(), 2);
     }
@@ -318,7 +399,7 @@ mod tests {
     fn nothing_to_draw_is_said() {
         for points in [vec![], vec![point(10.0, f64::NAN)]] {
             let svg = draw(&picture(points));
-            assert!(svg.contains("nothing can be said yet") && !svg.contains("NaN"), "{svg}");
+            assert!(svg.contains("no estimate") && !svg.contains("NaN"), "{svg}");
         }
     }
 

@@ -38,7 +38,9 @@ struct Feature<'a> {
 pub fn load(dir: &Path, settings: &Settings) -> Result<Revision, String> {
     let failed = |reason: String| format!("{}: {reason}", dir.display());
     if !dir.is_dir() {
-        return Err(failed("no such folder; expected that of a revision".to_string()));
+        return Err(failed(
+            "no such folder; expected that of a revision".to_string(),
+        ));
     }
     let artifact =
         Artifact::read(dir, settings.bytes_max).map_err(|error| failed(error.to_string()))?;
@@ -67,7 +69,10 @@ pub fn refuse_foreign(
     for revision in revisions {
         names.extend(revision.signature.names().iter().map(String::as_str));
     }
-    let foreign = table.header().iter().filter(|name| !names.contains(name.as_str()));
+    let foreign = table
+        .header()
+        .iter()
+        .filter(|name| !names.contains(name.as_str()));
     let foreign: Vec<String> = foreign.map(|name| format!("\"{name}\"")).collect();
     match foreign.is_empty() {
         true => Ok(()),
@@ -124,27 +129,37 @@ impl<'a> Scorer<'a> {
                 // The only row of what was asked is not one that a person counts.
                 vec![Err(reason.replacen(", row 0: ", ": ", 1))]
             }
-            Err(_) => lines.iter().flat_map(|line| self.score(std::slice::from_ref(line))).collect(),
+            Err(_) => lines
+                .iter()
+                .flat_map(|line| self.score(std::slice::from_ref(line)))
+                .collect(),
         }
     }
 
     fn score_all(&self, lines: &[Line]) -> Result<Vec<Vec<f64>>, String> {
         let tensors = self.features.iter().map(|feature| feature.tensor(lines));
         let signature = &self.revision.signature;
-        let rows = signature.check(tensors.collect()).map_err(|error| error.0)?;
+        let rows = signature
+            .check(tensors.collect())
+            .map_err(|error| error.0)?;
         let width = signature.result_width();
         let mut results = vec![0.0; rows.len() * width];
         self.revision
             .engine
             .predict(&rows, &mut results)
             .map_err(|error| error.to_string())?;
-        Ok(results.chunks_exact(width).map(|row| self.scores.read(row)).collect())
+        Ok(results
+            .chunks_exact(width)
+            .map(|row| self.scores.read(row))
+            .collect())
     }
 }
 
 impl Feature<'_> {
     fn tensor(&self, lines: &[Line]) -> Tensor<'_> {
-        let cells = lines.iter().map(|line| self.cell(line.fields.get(self.column).unwrap_or("")));
+        let cells = lines
+            .iter()
+            .map(|line| self.cell(line.fields.get(self.column).unwrap_or("")));
         Tensor {
             name: Cow::Borrowed(self.name),
             dtype: DType::Bytes,
@@ -184,7 +199,10 @@ mod tests {
         assert_eq!(feature.cell("2"), Cell::Number(2.0));
         assert_eq!(feature.cell("gold"), Cell::Text("gold".to_string()));
         for missing in ["", "NaN", "nan"] {
-            assert!(matches!(feature.cell(missing), Cell::Number(it) if it.is_nan()), "{missing}");
+            assert!(
+                matches!(feature.cell(missing), Cell::Number(it) if it.is_nan()),
+                "{missing}"
+            );
         }
     }
 }

@@ -25,7 +25,11 @@ pub fn text(account: &Account) -> String {
     match &account.money {
         Some(money) => told(&mut text, account, money),
         None if account.policy.task == "regression" => {}
-        None => line(&mut text, "money", "no costs are configured (rollout.cost_…)"),
+        None => line(
+            &mut text,
+            "money",
+            "no costs are configured (rollout.cost_…)",
+        ),
     }
     text
 }
@@ -40,7 +44,10 @@ pub fn headline(account: &Account) -> String {
             let rollback = account.rollback.as_ref();
             let after = rollback.and_then(|it| it.after_ms).unwrap_or(0);
             let first = span(last.after_ms);
-            format!("promoted after {first} on {on}, rolled back after {}", span(after))
+            format!(
+                "promoted after {first} on {on}, rolled back after {}",
+                span(after)
+            )
         }
         Ending::Dismissed => format!("dismissed after {} on {on}", span(last.after_ms)),
         Ending::Held => format!("held: not promoted in {} on {on}", span(last.after_ms)),
@@ -51,7 +58,10 @@ pub fn headline(account: &Account) -> String {
 pub fn short(path: &str, width: usize) -> String {
     let len = path.chars().count();
     match len > width {
-        true => format!("…{}", path.chars().skip(len + 1 - width).collect::<String>()),
+        true => format!(
+            "…{}",
+            path.chars().skip(len + 1 - width).collect::<String>()
+        ),
         false => path.to_string(),
     }
 }
@@ -64,15 +74,34 @@ fn data(text: &mut String, account: &Account) {
         format!(", {} positives ({share:.1} %)", whole(positives))
     });
     let rows = whole(data.rows);
-    line(text, "rows", &format!("{rows} in {}{positives}", span(data.period_ms)));
+    line(
+        text,
+        "rows",
+        &format!("{rows} in {}{positives}", span(data.period_ms)),
+    );
     if let Some(first) = data.first_at_ms {
-        line(text, "", &format!("{} to {} UTC", moment(first), moment(first + data.period_ms)));
+        line(
+            text,
+            "",
+            &format!(
+                "{} to {} UTC",
+                moment(first),
+                moment(first + data.period_ms)
+            ),
+        );
     }
     let delay = match data.labels_delay_ms {
         0 => "at once".to_string(),
         delay => format!("{} after the row", span(delay)),
     };
-    line(text, "labels", &format!("{delay}; a look after every {}", whole(data.look_every as u64)));
+    line(
+        text,
+        "labels",
+        &format!(
+            "{delay}; a look after every {}",
+            whole(data.look_every as u64)
+        ),
+    );
     let policy = &account.policy;
     let file = policy.file.as_deref().unwrap_or("the defaults");
     line(text, "policy", file);
@@ -84,28 +113,44 @@ fn models(text: &mut String, account: &Account) {
     let (champion, challenger) = (&account.champion, &account.challenger);
     row(text, "", "champion", "challenger");
     let path = |path: &str| short(path, COLUMN - 2);
-    row(text, "model", &path(&champion.path), &path(&challenger.path));
+    row(
+        text,
+        "model",
+        &path(&champion.path),
+        &path(&challenger.path),
+    );
     if let (Some(one), Some(two)) = (champion.trees, challenger.trees) {
         row(text, "trees", &whole(one as u64), &whole(two as u64));
     }
     for (one, two) in champion.metrics.iter().zip(&challenger.metrics) {
         row(text, one.name, &metric(one), &metric(two));
     }
-    let agreement = format!("{:.1} % of decisions are the same", 100.0 * account.agreement);
+    let agreement = format!(
+        "{:.1} % of decisions are the same",
+        100.0 * account.agreement
+    );
     if account.policy.task != "regression" {
         line(text, "agreement", &agreement);
     }
     if account.failed > 0 {
         let reason = account.failure.as_deref().unwrap_or_default();
         let rows = whole(account.failed);
-        line(text, "failed", &format!("challenger on {rows} rows, first {reason}"));
+        line(
+            text,
+            "failed",
+            &format!("challenger on {rows} rows, first {reason}"),
+        );
     }
 }
 
 fn decision(text: &mut String, account: &Account) {
     line(text, "decision", &headline(account));
     if let (Some(first), true) = (account.data.first_at_ms, account.outcome != Ending::Held) {
-        line(text, "", &format!("at {} UTC", moment(first + account.last.after_ms)));
+        line(
+            text,
+            "",
+            &format!("at {} UTC", moment(first + account.last.after_ms)),
+        );
     }
     for step in &account.steps {
         let (Decision::Promote, Some(to)) = (step.decision, step.to) else {
@@ -113,7 +158,11 @@ fn decision(text: &mut String, account: &Account) {
         };
         if account.policy.stages.len() > 2 {
             let (after, on) = (span(step.after_ms), labels(step.labels, step.positives));
-            line(text, "", &format!("{} → {to} after {after} on {on}", step.from));
+            line(
+                text,
+                "",
+                &format!("{} → {to} after {after} on {on}", step.from),
+            );
         }
     }
     for finding in &account.last.findings {
@@ -123,14 +172,24 @@ fn decision(text: &mut String, account: &Account) {
         why(text, &account.last);
     }
     if let Some(needed) = account.needed {
-        line(text, "", &format!("about {} more labels are likely to be enough", whole(needed)));
+        line(
+            text,
+            "",
+            &format!(
+                "about {} more labels are likely to be enough",
+                whole(needed)
+            ),
+        );
     }
 }
 
 /// Reasons that no finding tells already.
 fn why(text: &mut String, last: &Step) {
     for reason in &last.reasons {
-        let told = last.findings.iter().any(|it| reason.starts_with(it.measure.name()));
+        let told = last
+            .findings
+            .iter()
+            .any(|it| reason.starts_with(it.measure.name()));
         if !told {
             line(text, "", reason);
         }
@@ -146,7 +205,11 @@ fn since(text: &mut String, account: &Account) {
         Some(reason) => line(text, "rolled back", reason),
         None if rollback.labels == 0 => line(text, "since then", "no labels of later rows"),
         None => {
-            line(text, "since then", &format!("the old champion was not found better in {on}"));
+            line(
+                text,
+                "since then",
+                &format!("the old champion was not found better in {on}"),
+            );
             for finding in &rollback.findings {
                 line(text, "", &format!("old against new: {}", found(finding)));
             }
@@ -157,20 +220,38 @@ fn since(text: &mut String, account: &Account) {
 fn told(text: &mut String, account: &Account, money: &Money) {
     let (per_hour, lower, upper) = (money.per_hour, money.per_hour_lower, money.per_hour_upper);
     let range = format!("{} to {}", amount(lower), amount(upper));
-    line(text, "money", &format!("the challenger saves {} an hour ({range})", amount(per_hour)));
+    line(
+        text,
+        "money",
+        &format!(
+            "the challenger saves {} an hour ({range})",
+            amount(per_hour)
+        ),
+    );
     if let Some(saved) = money.since_promotion {
         let until = match account.outcome {
             Ending::RolledBack => "to the rollback",
             _ => "to the end",
         };
-        line(text, "", &format!("{} saved from the promotion {until}", amount(saved)));
+        line(
+            text,
+            "",
+            &format!("{} saved from the promotion {until}", amount(saved)),
+        );
     }
     if let Some(saved) = money.against_waiting {
         let wait = span(money.against_ms);
-        let cut = if money.wait_is_cut { ", as far as the rows go" } else { "" };
+        let cut = if money.wait_is_cut {
+            ", as far as the rows go"
+        } else {
+            ""
+        };
         let told = match saved >= 0.0 {
             true => format!("{} more than by waiting {wait}{cut}", amount(saved)),
-            false => format!("{} less than by promoting untested after {wait}", amount(-saved)),
+            false => format!(
+                "{} less than by promoting untested after {wait}",
+                amount(-saved)
+            ),
         };
         line(text, "", &told);
     }
@@ -279,13 +360,19 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(whole(1_234_567), "1,234,567");
-        assert_eq!([figure(0.12345), figure(-12.345), figure(-12_345.6)], [
-            "0.1235".to_string(),
-            "-12.35".to_string(),
-            "-12,346".to_string()
-        ]);
+        assert_eq!(
+            [figure(0.12345), figure(-12.345), figure(-12_345.6)],
+            [
+                "0.1235".to_string(),
+                "-12.35".to_string(),
+                "-12,346".to_string()
+            ]
+        );
         assert_eq!([figure(f64::NAN), amount(f64::NAN)], ["–", "–"]);
-        assert_eq!([1e9, 20.0, 1.23, 2345.6].map(evidence), ["over 1,000,000", "20", "1.2", "2,346"]);
+        assert_eq!(
+            [1e9, 20.0, 1.23, 2345.6].map(evidence),
+            ["over 1,000,000", "20", "1.2", "2,346"]
+        );
     }
 
     #[test]
