@@ -1,4 +1,4 @@
-//! Compiles the proto, in pure Rust: no protoc needed.
+//! Compiles the protos, in pure Rust: no protoc needed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_file("inference.proto")?;
+        .open_files(["inference.proto", "hedgerow/v1.proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // What reflection answers from.
     std::fs::write(
-        out.join("inference.fds"),
+        out.join("services.fds"),
         compiler.encode_file_descriptor_set(),
     )?;
     tonic_prost_build::configure()

@@ -96,7 +96,12 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let metrics = Arc::new(Metrics::new(window, started));
     let rollout = match server.records_any() {
         false => None,
-        true => Some(start_rollout(config.journal, config.rollout, &server, &supervisor)?),
+        true => Some(start_rollout(
+            config.journal,
+            config.rollout,
+            &server,
+            &supervisor,
+        )?),
     };
     let repository = dir::start(
         config.source,

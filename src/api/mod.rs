@@ -1,7 +1,9 @@
 //! The protocols: HTTP and gRPC, both in front of [`crate::serve::infer`].
 
 mod body;
+mod control;
 mod explain;
+mod feedback;
 pub mod grpc;
 pub mod http;
 

@@ -168,7 +168,9 @@ static KEYS: [Key; 41] = [
     count("journal", "rows_per_second_max", 0..=ROWS_MAX, |c, v| {
         c.serve.record.rows_per_second_max = v;
     }),
-    count("journal", "flush_ms", 1..=HOUR_S, |c, v| c.journal.flush_ms = v),
+    count("journal", "flush_ms", 1..=HOUR_S, |c, v| {
+        c.journal.flush_ms = v
+    }),
     count("journal", "retention_days", 0..=36_600, |c, v| {
         c.journal.retention_days = v;
     }),

@@ -97,7 +97,11 @@ impl Value {
 
     /// The value as a number in the range.
     pub fn number(&self, range: &RangeInclusive<f64>) -> Result<f64, String> {
-        let expected = format!("expected a number from {} to {}", range.start(), range.end());
+        let expected = format!(
+            "expected a number from {} to {}",
+            range.start(),
+            range.end()
+        );
         let number = match self {
             Value::Integer(number) => Some(*number as f64),
             Value::Float(number) => Some(*number),

@@ -19,6 +19,8 @@ pub(super) struct Known {
     propensity: f64,
     first_outcome: Option<i64>,
     labelled: bool,
+    /// Its outcome waits for the end of the horizon.
+    deferred: bool,
     /// Its labels, in order of arrival.
     history: Vec<Past>,
     /// Value and weight of its last outcome.
@@ -73,7 +75,7 @@ const LABEL: Insert = Insert {
 };
 
 const COLUMNS: &str = "SELECT number, id, row_index, slot, key, at_ms, propensity, first_outcome, \
-                       labelled FROM prediction";
+                       labelled, deferred FROM prediction";
 
 impl Ledger {
     /// An empty ledger; other writers of outcomes wait until the transaction ends.
@@ -105,37 +107,36 @@ impl Ledger {
         self.add(store, &rows)
     }
 
-    /// Loads, of each of a slot's keys, the predictions made after `after_ms` and, where there are
-    /// none, the last one before.
+    /// Loads, of each of a slot's keys, the predictions made after `after_ms` and, for rows without
+    /// any, the last one before.
     pub fn load_keys(
         &mut self,
         store: &mut dyn Store,
         slot: &str,
-        keys: &HashSet<String>,
+        keys: &HashSet<(String, u32)>,
         after_ms: i64,
     ) -> Result<(), StoreError> {
-        let values: Vec<Value> = keys.iter().map(|key| key.as_str().into()).collect();
+        let within: [Value; 2] = [slot.into(), after_ms.into()];
         let sql = format!("{COLUMNS} WHERE slot = $1 AND at_ms > $2 AND key IN ({{list}})");
-        let rows = query_in(store, &sql, &[slot.into(), after_ms.into()], &values)?;
+        let rows = query_in(store, &sql, &within, &texts(keys.iter()))?;
         self.add(store, &rows)?;
-        let sql = "SELECT max(number) FROM prediction WHERE slot = $1 AND at_ms <= $2 \
-                   AND key IN ({list}) GROUP BY key, row_index";
-        let rows = query_in(store, sql, &[slot.into(), after_ms.into()], &values)?;
-        let older: Vec<Value> = rows
+        let missing: Vec<&(String, u32)> = keys
             .iter()
-            .map(|row| row.int(0).map(Value::Int))
-            .collect::<Result<_, _>>()?;
+            .filter(|(key, row)| self.find_key(slot, key, *row).is_empty())
+            .collect();
+        let sql = "SELECT max(number), key, row_index FROM prediction \
+                   WHERE slot = $1 AND at_ms <= $2 AND key IN ({list}) GROUP BY key, row_index";
+        let rows = query_in(store, sql, &within, &texts(missing.into_iter()))?;
+        let mut older = Vec::new();
+        for row in &rows {
+            let (number, key, index) = (row.int(0)?, row.text(1)?, row_index(row, 2)?);
+            if self.find_key(slot, &key, index).is_empty() {
+                older.push(Value::Int(number));
+            }
+        }
         let sql = format!("{COLUMNS} WHERE number IN ({{list}})");
-        let mut rows = query_in(store, &sql, &[], &older)?;
-        rows.retain(|row| !self.has_key(slot, row));
+        let rows = query_in(store, &sql, &[], &older)?;
         self.add(store, &rows)
-    }
-
-    fn has_key(&self, slot: &str, row: &Row) -> bool {
-        let (Ok(key), Ok(index)) = (row.text(4), row_index(row, 2)) else {
-            return false;
-        };
-        self.by_key.contains_key(&(slot.to_string(), key, index))
     }
 
     /// The row of a request.
@@ -225,13 +226,13 @@ impl Ledger {
         Standing::Joined
     }
 
-    /// Appends the outcome of a label, unless no outcome can exist or it says what the last one says.
+    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it says what the last one says.
     fn append(&mut self, index: usize, arrival: &Arrival) {
         let known = &mut self.known[index];
         let present = (arrival.value, arrival.weight);
         // Written so that a propensity of NaN has no outcomes either.
         let countable = known.propensity > 0.0;
-        if !countable || known.outcome == Some(present) {
+        if !countable || known.deferred || known.outcome == Some(present) {
             return;
         }
         self.seq += 1;
@@ -321,6 +322,12 @@ impl Ledger {
     }
 }
 
+/// The keys' texts, each once.
+fn texts<'a>(keys: impl Iterator<Item = &'a (String, u32)>) -> Vec<Value> {
+    let texts: HashSet<&str> = keys.map(|(key, _row)| key.as_str()).collect();
+    texts.into_iter().map(Value::from).collect()
+}
+
 fn read(row: &Row) -> Result<Known, StoreError> {
     Ok(Known {
         number: row.int(0)?,
@@ -332,6 +339,7 @@ fn read(row: &Row) -> Result<Known, StoreError> {
         propensity: row.real(6)?,
         first_outcome: row.int_or_null(7)?,
         labelled: row.int(8)? != 0,
+        deferred: row.int(9)? != 0,
         history: Vec::new(),
         outcome: None,
         changed: false,

@@ -166,8 +166,8 @@ pub struct Expired {
 #[derive(Default)]
 pub(super) struct Wanted {
     pub ids: HashSet<Uuid>,
-    /// By slot.
-    pub keys: HashMap<String, HashSet<String>>,
+    /// Keys and rows, by slot.
+    pub keys: HashMap<String, HashSet<(String, u32)>>,
 }
 
 impl Wanted {
@@ -185,9 +185,9 @@ impl Wanted {
             (Target::Prediction { id, .. }, _) => {
                 self.ids.insert(*id);
             }
-            (Target::Key { key, .. }, Some(slot)) if is_text(key) && is_text(slot) => {
+            (Target::Key { key, row }, Some(slot)) if is_text(key) && is_text(slot) => {
                 let keys = self.keys.entry(slot.to_string()).or_default();
-                keys.insert(key.clone());
+                keys.insert((key.clone(), *row));
             }
             (Target::Key { .. }, _) => {}
         }

@@ -27,6 +27,7 @@ pub mod roles;
 pub mod schema;
 mod sqlite;
 pub mod store;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -39,8 +40,8 @@ use writer::{Command, Shared, Writer};
 /// How long who asks for work waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Labels of one transaction: a fraction of a second on either store.
-const LABELS_PER_TURN: usize = 2_000;
+/// Labels of one transaction: 30 ms on SQLite and 100 ms on PostgreSQL.
+const LABELS_PER_TURN: usize = 1_000;
 
 /// Where the journal is kept and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ impl Journal {
         }
     }
 
-    /// Takes labels that arrive at `now_ms`, as [`labels::put`] does, in transactions of 2,000, between
+    /// Takes labels that arrive at `now_ms`, as [`labels::put`] does, in transactions of 1,000, between
     /// which predictions are written and others get their turn.
     ///
     /// # Errors

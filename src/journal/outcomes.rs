@@ -2,6 +2,8 @@
 //! in the order in which they were committed. An outcome is never changed; a correction is another
 //! one. It never judges them.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::predictions::{Shadow, parse_scores, parse_shadows};
@@ -70,43 +72,58 @@ pub(super) fn advance(store: &mut dyn Store, seq: i64) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Gives the value 0 to the slot's predictions that were made at or before `before_ms` and have no
-/// outcome, oldest first, at most `limit` of them; gives how many. With `before_ms` = now − horizon
-/// these are exactly the predictions for which a label would be late.
+/// Which predictions are closed, and what it means that none of their labels joined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Closing<'a> {
+    pub slot: &'a str,
+    /// Those made at or before this, milliseconds since 1970. With now − horizon these are exactly the
+    /// predictions for which a label would be late.
+    pub before_ms: i64,
+    pub now_ms: i64,
+    /// The outcome where no label joined; `None`: there is none, and the prediction stays open.
+    pub absent: Option<f64>,
+    pub limit: u32,
+}
+
+/// Gives outcomes to predictions without one: what the last label that joined says, or what its
+/// absence means. Oldest first; gives how many.
 ///
 /// # Errors
 /// What the store says; then nothing is written.
-pub fn mature(
-    store: &mut dyn Store,
-    slot: &str,
-    before_ms: i64,
-    now_ms: i64,
-    limit: u32,
-) -> Result<u64, StoreError> {
+pub fn mature(store: &mut dyn Store, closing: Closing<'_>) -> Result<u64, StoreError> {
     transaction(store, |store| {
         let mut seq = lock(store)?;
-        let sql = "SELECT number FROM prediction WHERE slot = $1 AND at_ms <= $2 \
-                   AND first_outcome IS NULL AND propensity > 0 ORDER BY at_ms, number LIMIT $3";
-        let values = [slot.into(), before_ms.into(), i64::from(limit).into()];
-        let rows = store.query(sql, &values)?;
+        let sql = match closing.absent {
+            Some(_) => OPEN.replace("{labelled}", ""),
+            None => OPEN.replace("{labelled}", "AND labelled = 1"),
+        };
+        let values = [
+            closing.slot.into(),
+            closing.before_ms.into(),
+            i64::from(closing.limit).into(),
+        ];
+        let rows = store.query(&sql, &values)?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let known = last_labels(store, &rows)?;
         let mut outcomes = Vec::with_capacity(rows.len() * INSERT.columns);
         let mut firsts = Vec::with_capacity(rows.len() * 2);
         for row in &rows {
             let number = row.int(0)?;
+            let absent = (closing.absent.unwrap_or(0.0), 1.0);
+            let (value, weight) = known.get(&number).copied().unwrap_or(absent);
             seq += 1;
             outcomes.extend([
                 seq.into(),
                 number.into(),
-                slot.into(),
-                0.0.into(),
-                1.0.into(),
-                now_ms.into(),
+                closing.slot.into(),
+                value.into(),
+                weight.into(),
+                closing.now_ms.into(),
                 Value::Null,
             ]);
             firsts.extend([Value::Int(number), Value::Int(seq)]);
-        }
-        if rows.is_empty() {
-            return Ok(0);
         }
         INSERT.rows(store, &outcomes)?;
         let sql = "UPDATE prediction SET first_outcome = given.column2 \
@@ -115,6 +132,30 @@ pub fn mature(
         advance(store, seq)?;
         Ok(rows.len() as u64)
     })
+}
+
+const OPEN: &str = "SELECT number, labelled FROM prediction WHERE slot = $1 AND at_ms <= $2 \
+                    AND first_outcome IS NULL AND propensity > 0 {labelled} \
+                    ORDER BY at_ms, number LIMIT $3";
+
+/// Value and weight of the last label that joined, of those rows that have one.
+fn last_labels(
+    store: &mut dyn Store,
+    rows: &[Row],
+) -> Result<HashMap<i64, (f64, f64)>, StoreError> {
+    let mut labelled = Vec::new();
+    for row in rows {
+        if row.int(1)? != 0 {
+            labelled.push(Value::Int(row.int(0)?));
+        }
+    }
+    let sql = "SELECT prediction, value, weight FROM label \
+               WHERE late = 0 AND prediction IN ({list}) ORDER BY number";
+    let mut last = HashMap::with_capacity(labelled.len());
+    for row in query_in(store, sql, &[], &labelled)? {
+        last.insert(row.int(0)?, (row.real(1)?, row.real(2)?));
+    }
+    Ok(last)
 }
 
 /// The slot's outcomes after `seq`, in order, at most `limit`.

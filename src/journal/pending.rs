@@ -1,7 +1,7 @@
 //! Labels that came before their predictions: a bounded table where they wait for a few minutes.
 //! Whoever writes a prediction looks here. It never takes a label from a caller.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -254,7 +254,8 @@ fn find(store: &mut dyn Store, wanted: &Wanted) -> Result<Vec<(i64, Wait)>, Stor
     let mut found = read_all(&query_in(store, &by_id, &[], &ids)?)?;
     let by_key = format!("{COLUMNS} WHERE pending.slot = $1 AND pending.key IN ({{list}})");
     for (slot, keys) in &wanted.keys {
-        let keys: Vec<Value> = keys.iter().map(|key| key.as_str().into()).collect();
+        let keys: HashSet<&str> = keys.iter().map(|(key, _row)| key.as_str()).collect();
+        let keys: Vec<Value> = keys.into_iter().map(Value::from).collect();
         let rows = query_in(store, &by_key, &[slot.as_str().into()], &keys)?;
         found.extend(read_all(&rows)?);
     }

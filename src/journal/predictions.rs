@@ -33,6 +33,8 @@ pub struct Prediction {
     pub propensity: f64,
     /// A JSON object by the features' names.
     pub features: Option<String>,
+    /// Its outcome is what is known when the horizon ends, and not what the first label says.
+    pub deferred: bool,
 }
 
 /// What a challenger said of the same row.
@@ -54,8 +56,8 @@ enum Score {
 
 const INSERT: Insert = Insert {
     head: "INSERT INTO prediction (id, row_index, slot, key, at_ms, revision, digest, scores, \
-           shadows, amount, propensity, features)",
-    columns: 12,
+           shadows, amount, propensity, features, deferred)",
+    columns: 13,
     tail: "ON CONFLICT (id, row_index) DO NOTHING",
 };
 
@@ -92,6 +94,7 @@ fn columns(prediction: &Prediction) -> Result<[Value; INSERT.columns], StoreErro
         prediction.amount.filter(|amount| !amount.is_nan()).into(),
         possible(prediction.propensity).into(),
         prediction.features.as_deref().into(),
+        i64::from(prediction.deferred).into(),
     ])
 }
 

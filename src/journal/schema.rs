@@ -10,8 +10,10 @@ pub const VERSION: i64 = 1;
 ///
 /// `prediction.scores` and `.shadows` are JSON, in which NaN and infinities are the texts `NaN`,
 /// `inf` and `-inf`. `prediction.first_outcome` is the `seq` of the row's first outcome; `labelled` is
-/// 1 once a label joined. `counter` has one row, which every writer of outcomes updates first: so
-/// numbers are in the order of commits. Times are milliseconds since 1970.
+/// 1 once a label joined; `deferred` is 1 where labels make no outcome before the
+/// horizon ends. `counter` has one row, which every writer of outcomes updates first: so
+/// numbers are in the order of commits. Indexes on keys begin with the key: PostgreSQL would use one
+/// that begins with the slot to read the whole slot while it has no statistics yet. Times are milliseconds since 1970.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS prediction (
     number SERIAL,
@@ -27,12 +29,13 @@ CREATE TABLE IF NOT EXISTS prediction (
     amount DOUBLE PRECISION,
     propensity DOUBLE PRECISION NOT NULL,
     features TEXT,
+    deferred BIGINT NOT NULL,
     labelled BIGINT NOT NULL DEFAULT 0,
     first_outcome BIGINT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS prediction_id ON prediction (id, row_index);
-CREATE INDEX IF NOT EXISTS prediction_key ON prediction (slot, key, at_ms) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS prediction_open ON prediction (slot, at_ms)
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, at_ms) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_open ON prediction (slot, at_ms, number)
     WHERE first_outcome IS NULL AND propensity > 0;
 CREATE INDEX IF NOT EXISTS prediction_coverage ON prediction (slot, at_ms, labelled, first_outcome)
     WHERE propensity > 0;
@@ -64,7 +67,7 @@ CREATE TABLE IF NOT EXISTS pending (
     expires_ms BIGINT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS pending_id ON pending (id) WHERE id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS pending_key ON pending (slot, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_key ON pending (key, slot) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pending_expires ON pending (expires_ms);
 CREATE TABLE IF NOT EXISTS outcome (
     seq BIGINT PRIMARY KEY,

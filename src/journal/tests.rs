@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::labels::{Label, Receipt, Status, Target, Terms};
 use super::predictions::Prediction;
-use super::store::Store;
-use super::{Journal, Settings, labels, open, predictions};
+use super::store::{Store, StoreError};
+use super::{Journal, Settings, labels, open, outcomes, predictions};
 use crate::task::Supervisor;
 
 mod labelling;
@@ -96,7 +96,25 @@ fn prediction(at_ms: i64) -> Prediction {
         amount: None,
         propensity: 1.0,
         features: None,
+        deferred: false,
     }
+}
+
+/// Closes predictions, whose absent labels mean 0.
+fn mature(
+    store: &mut dyn Store,
+    before_ms: i64,
+    now_ms: i64,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let closing = outcomes::Closing {
+        slot: "fraud",
+        before_ms,
+        now_ms,
+        absent: Some(0.0),
+        limit,
+    };
+    outcomes::mature(store, closing)
 }
 
 fn keyed(at_ms: i64, key: &str) -> Prediction {
@@ -157,6 +175,15 @@ fn status(store: &mut dyn Store, label: &Label, now_ms: i64) -> Status {
 fn count(store: &mut dyn Store, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
     store.query(&sql, &[]).unwrap()[0].int(0).unwrap()
+}
+
+/// What a test is told by whoever runs it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the measurement's size, and where the process that is killed writes"
+)]
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Waits until something holds, at most half a minute.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::predictions::{self, Prediction};
 use super::store::{Store, StoreError};
-use super::{Health, Settings, ended, labels, open, retention};
+use super::{Health, Settings, ended, open, sweep};
 use crate::error::{Code, Error};
 
 /// Work that may wait at a time.
@@ -21,17 +21,12 @@ const ROWS_PER_TURN: usize = 2_048;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(2);
 
-/// How often the thread looks at what leaves and at labels that wait.
+/// How often the thread looks at what is too old, and at labels that wait and the store's size.
 const SWEEP: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(10);
 
-/// Rows that a sweep removes or joins at a time: tens of milliseconds.
-const SWEEP_ROWS: u32 = 2_000;
-
 /// How often refused predictions are logged.
 const COMPLAIN: Duration = Duration::from_secs(60);
-
-const DAY_MS: i64 = 86_400_000;
 
 /// What the thread does for a command, or the reason why it cannot; gives the store's error.
 type Work = Box<dyn FnOnce(Result<&mut dyn Store, Error>) -> Option<StoreError> + Send>;
@@ -409,11 +404,11 @@ impl Writer {
             return;
         };
         let measure = Instant::now() >= self.measure_at;
-        match clean(store, &self.settings, measure, self.excess) {
+        match sweep::clean(store, &self.settings, measure, self.excess) {
             Ok(cleaned) => {
                 let now = Instant::now();
                 self.excess = cleaned.excess;
-                if measure {
+                if measure && !cleaned.has_more {
                     self.measure_at = now + MEASURE;
                 }
                 if !cleaned.has_more {
@@ -432,57 +427,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// What one sweep did.
-#[derive(Default)]
-struct Cleaned {
-    met: u64,
-    orphans: u64,
-    removed: u64,
-    excess: u64,
-    bytes: Option<u64>,
-    has_more: bool,
-}
-
-fn clean(
-    store: &mut dyn Store,
-    settings: &Settings,
-    measure: bool,
-    excess: u64,
-) -> Result<Cleaned, StoreError> {
-    let now_ms = store.now_ms()?;
-    let expired = labels::expire(store, now_ms, SWEEP_ROWS)?;
-    let mut cleaned = Cleaned {
-        met: expired.met,
-        orphans: expired.orphans,
-        excess,
-        ..Cleaned::default()
-    };
-    if measure {
-        cleaned.bytes = Some(store.bytes()?);
-        if settings.bytes_max > 0 && excess == 0 {
-            cleaned.excess = retention::excess(store, settings.bytes_max)?;
-        }
-    }
-    if settings.retention_days > 0 {
-        let days = i64::try_from(settings.retention_days).unwrap_or(i64::MAX);
-        let before_ms = now_ms.saturating_sub(days.saturating_mul(DAY_MS));
-        cleaned.removed = retention::by_age(store, before_ms, SWEEP_ROWS)?;
-    }
-    if cleaned.excess > 0 {
-        let limit = u32::try_from(cleaned.excess).unwrap_or(u32::MAX);
-        let removed = retention::by_age(store, i64::MAX, limit.min(SWEEP_ROWS))?;
-        cleaned.excess = match removed {
-            0 => 0,
-            removed => cleaned.excess.saturating_sub(removed),
-        };
-        cleaned.removed += removed;
-    }
-    let is_full = |count: u64| count >= u64::from(SWEEP_ROWS);
-    cleaned.has_more =
-        cleaned.excess > 0 || is_full(cleaned.removed) || is_full(expired.met + expired.orphans);
-    Ok(cleaned)
 }
 
 /// Writes rows; those that the store refuses are left out, by halves, and their errors returned.

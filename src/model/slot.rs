@@ -237,7 +237,9 @@ impl Slot {
             .chain_update(key)
             .finalize();
         let (first, _) = hash.split_at(8);
-        let bits = first.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        let bits = first
+            .iter()
+            .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
         (bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 

@@ -173,7 +173,12 @@ fn judge(policy: &Policy, evidence: &Evidence, guards: &[Guard]) -> (Decision, V
     let sharing = matches!(policy.stages.get(evidence.stage), Some(Stage::Share(_)));
     let mut fatal: Vec<String> = evidence.findings.iter().filter_map(failure).collect();
     if sharing {
-        fatal.extend(guards.iter().filter(|guard| guard.dismisses()).map(Guard::sentence));
+        fatal.extend(
+            guards
+                .iter()
+                .filter(|guard| guard.dismisses())
+                .map(Guard::sentence),
+        );
     }
     if !fatal.is_empty() {
         return (Decision::Rollback, fatal);
@@ -217,7 +222,11 @@ fn missing(policy: &Policy, evidence: &Evidence, guards: &[Guard]) -> Vec<String
     };
     wait("labels", evidence.labels, policy.labels_min);
     if let Some(positives) = evidence.positives {
-        wait("positives", positives, policy.positives_min.max(POSITIVES_FLOOR));
+        wait(
+            "positives",
+            positives,
+            policy.positives_min.max(POSITIVES_FLOOR),
+        );
     }
     let mut wait_time = |what: &str, have: u64, want: u64| {
         if have < want {
@@ -225,7 +234,11 @@ fn missing(policy: &Policy, evidence: &Evidence, guards: &[Guard]) -> Vec<String
             missing.push(format!("{what}: {have} of {want}"));
         }
     };
-    wait_time("waiting for time in trial", evidence.in_trial_ms, policy.duration_min_ms);
+    wait_time(
+        "waiting for time in trial",
+        evidence.in_trial_ms,
+        policy.duration_min_ms,
+    );
     if let Some(Stage::Share(_)) = policy.stages.get(evidence.stage) {
         let want = policy.share_duration_min_ms;
         wait_time("waiting for time in this stage", evidence.in_stage_ms, want);
@@ -246,7 +259,11 @@ fn failure(finding: &Finding) -> Option<String> {
 }
 
 fn undecided(finding: &Finding) -> String {
-    let mut text = format!("{} > {}: inconclusive", finding.measure, finding.bound + 0.0);
+    let mut text = format!(
+        "{} > {}: inconclusive",
+        finding.measure,
+        finding.bound + 0.0
+    );
     if let Some(reason) = &finding.reason {
         let _ = write!(text, ", {reason}");
     }
@@ -297,5 +314,9 @@ fn duration(ms: u64) -> String {
             break;
         }
     }
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
+    if parts.is_empty() {
+        "0 s".to_owned()
+    } else {
+        parts.join(" ")
+    }
 }

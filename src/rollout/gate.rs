@@ -12,9 +12,9 @@ mod findings;
 mod parse;
 #[cfg(test)]
 mod simulation;
+mod tallies;
 #[cfg(test)]
 mod tests;
-mod tallies;
 mod trial;
 
 use serde::Serialize;
@@ -101,7 +101,8 @@ pub struct Finding {
     pub measure: Measure,
     pub bound: f64,
     pub verdict: Verdict,
-    /// The difference, challenger better above 0; NaN when there is none.
+    /// The difference, challenger better above 0; NaN when there is none. `cost`: of truncated costs per
+    /// row. `recall_fpr`: of the class that carries the evidence, or holds it back.
     pub estimate: f64,
     /// Ends of one-sided confidence sequences of level `alpha` each: both together hold at `2·alpha`.
     pub lower: f64,
@@ -138,6 +139,21 @@ pub struct Part {
     /// Evidence that the challenger is better than the bound, and that it is worse.
     pub e_value: f64,
     pub e_value_worse: f64,
+}
+
+impl Design {
+    /// The design of the trial that may roll back, whose pairs are [`Pair::swapped`]: each gate
+    /// [`Gate::reversed`], and `alpha` split by their number, because there any of them is enough.
+    ///
+    /// [`Pair::swapped`]: super::score::Pair::swapped
+    #[must_use]
+    pub fn reversed(&self, alpha: f64) -> Self {
+        Self {
+            gates: self.gates.iter().map(|gate| gate.reversed()).collect(),
+            alpha: alpha / self.gates.len().max(1) as f64,
+            ..self.clone()
+        }
+    }
 }
 
 impl Costs {

@@ -49,6 +49,7 @@ fn rows(shadowed: &Shadowed, settings: &SlotSettings, found: &mut Vec<Prediction
             propensity: propensity(&task, settings, record, &scores),
             features: with_features.then(|| features(record, row)),
             scores,
+            deferred: settings.is_deferred(),
         });
     }
 }

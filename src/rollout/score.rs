@@ -4,8 +4,8 @@
 //! Describes and never decides: the intervals here hold for one look at a fixed number of rows.
 //! What may be looked at after every batch is in `gate`.
 
-mod bootstrap;
 mod binary;
+mod bootstrap;
 mod rank;
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ pub use rank::{DeLong, Judged, delong};
 pub const MAGNITUDE_MAX: f64 = 1e60;
 
 /// Weights beyond this size count as invalid.
-pub const WEIGHT_MAX: f64 = 1e30;
+pub const WEIGHT_MAX: f32 = 1e30;
 
 /// Standard normal quantile of a 95% interval.
 const Z95: f64 = 1.959_963_984_540_054;
@@ -94,6 +94,16 @@ impl Pair {
             && is_number(self.label)
             && is_weight(self.weight)
     }
+
+    /// The same row with the sides exchanged, for the trial that may roll back.
+    #[must_use]
+    pub fn swapped(self) -> Self {
+        Self {
+            champion: self.challenger,
+            challenger: self.champion,
+            ..self
+        }
+    }
 }
 
 impl Metric {
@@ -166,7 +176,11 @@ pub fn surprise(probability: f64) -> f64 {
 #[must_use]
 pub fn binary_surprise(score: f64, positive: bool) -> f64 {
     let score = score.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-    if positive { -score.ln() } else { -(-score).ln_1p() }
+    if positive {
+        -score.ln()
+    } else {
+        -(-score).ln_1p()
+    }
 }
 
 /// Sums behind a weighted mean and its standard error, in one pass.
@@ -195,7 +209,11 @@ impl Moments {
     /// `Σwx/Σw`; NaN when empty.
     #[must_use]
     pub fn mean(&self) -> f64 {
-        if self.count == 0 { f64::NAN } else { self.sum / self.weight }
+        if self.count == 0 {
+            f64::NAN
+        } else {
+            self.sum / self.weight
+        }
     }
 
     /// `Σwx`; 0 when empty.
@@ -213,7 +231,11 @@ impl Moments {
     /// Kish's effective number of rows, `(Σw)²/Σw²`; 0 when empty.
     #[must_use]
     pub fn effective(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.weight * self.weight / self.weight2 }
+        if self.count == 0 {
+            0.0
+        } else {
+            self.weight * self.weight / self.weight2
+        }
     }
 
     /// Standard error of the mean, linearised for weights:
@@ -251,7 +273,11 @@ fn normal(name: &'static str, moments: &Moments) -> Metric {
     Metric {
         name,
         value,
-        lower: if half.is_nan() { f64::NAN } else { (value - half).max(0.0) },
+        lower: if half.is_nan() {
+            f64::NAN
+        } else {
+            (value - half).max(0.0)
+        },
         upper: value + half,
     }
 }
@@ -260,6 +286,8 @@ fn is_number(value: f64) -> bool {
     value.abs() <= MAGNITUDE_MAX
 }
 
+/// In f32, as trials keep weights, so that a weight is as valid before as after.
 fn is_weight(weight: f64) -> bool {
+    let weight = weight as f32;
     weight > 0.0 && weight <= WEIGHT_MAX
 }

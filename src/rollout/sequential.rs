@@ -87,10 +87,7 @@ impl Mean {
     /// Source: arXiv:2103.06476, appendix on one-sided sequences (equation 134 of version 7).
     #[must_use]
     pub fn radius_one_sided(&self, alpha: f64, rho2: f64) -> f64 {
-        self.reach(
-            rho2,
-            ((self.t * rho2 + 1.0).sqrt() / (2.0 * alpha)).ln_1p(),
-        )
+        self.reach(rho2, ((self.t * rho2 + 1.0).sqrt() / (2.0 * alpha)).ln_1p())
     }
 
     fn reach(&self, rho2: f64, logarithm: f64) -> f64 {

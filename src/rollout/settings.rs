@@ -34,6 +34,7 @@ pub struct SlotSettings {
     /// Milliseconds within which a label counts; older predictions are closed.
     pub horizon_ms: u64,
     pub absence: Absence,
+    pub maturity: Maturity,
     pub costs: Costs,
     /// The feature whose value a false negative costs; "" for none.
     pub amount_feature: String,
@@ -72,6 +73,20 @@ pub enum Absence {
     Negative,
 }
 
+/// When a prediction counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Maturity {
+    /// At the horizon where absence is a label, else with its label. Where what is absent waits for the
+    /// horizon and what is reported does not, the first outcomes are nearly all positive, and a
+    /// challenger that flags too much looks good.
+    #[default]
+    Auto,
+    /// When its label arrives.
+    Label,
+    /// When it is older than the horizon, with what is known then.
+    Horizon,
+}
+
 const DAY_MS: u64 = 86_400_000;
 
 impl Default for SlotSettings {
@@ -86,6 +101,7 @@ impl Default for SlotSettings {
             rollback_margin: 0.0,
             horizon_ms: 7 * DAY_MS,
             absence: Absence::Nothing,
+            maturity: Maturity::Auto,
             costs: Costs {
                 false_positive: 0.0,
                 false_negative: 0.0,
@@ -130,6 +146,15 @@ impl SlotSettings {
         }]
     }
 
+    /// Whether predictions count at the horizon only.
+    pub fn is_deferred(&self) -> bool {
+        match self.maturity {
+            Maturity::Auto => self.absence == Absence::Negative,
+            Maturity::Label => false,
+            Maturity::Horizon => true,
+        }
+    }
+
     /// What a challenger has to show.
     pub fn promotion(&self, task: Task) -> Design {
         Design {
@@ -139,8 +164,10 @@ impl SlotSettings {
         }
     }
 
-    /// What the old champion has to show.
-    pub fn rollback(&self, task: Task) -> Design {
+    /// What the old champion has to show, in the test after so many others. The budget is spent as
+    /// 1/2, 1/6, 1/12, … of the whole.
+    pub fn rollback(&self, task: Task, tests: u32) -> Design {
+        let test = f64::from(tests);
         let first = self.gates(&task).into_iter().take(1);
         Design {
             gates: first
@@ -153,7 +180,7 @@ impl SlotSettings {
                     ..gate
                 })
                 .collect(),
-            alpha: self.rollback_alpha,
+            alpha: self.rollback_alpha / ((test + 1.0) * (test + 2.0)),
             ..self.design(task)
         }
     }

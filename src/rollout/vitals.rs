@@ -2,8 +2,8 @@
 //! of ten seconds. Reads counters and keeps their earlier values.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::decide::Health;

@@ -31,7 +31,9 @@ pub use extras::Explain;
 use extras::{Extras, Kind};
 use note::{Computed, Note};
 use record::{Record, Recorder, Records, Watch};
-pub use request::{Answer, InferRequest, InferResponse, KEY_MAX, Names, Prediction, Selected, Wanted};
+pub use request::{
+    Answer, InferRequest, InferResponse, KEY_MAX, Names, Prediction, Selected, Wanted,
+};
 
 /// Settings of the serving path.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -187,9 +189,7 @@ impl Server {
     pub fn departed(&self) -> Departed {
         let mut departed = lock(&self.departed);
         let in_use = |revision: &Arc<Revision>| Arc::strong_count(revision) > 1;
-        let (in_use, free) = std::mem::take(&mut *departed)
-            .into_iter()
-            .partition(in_use);
+        let (in_use, free) = std::mem::take(&mut *departed).into_iter().partition(in_use);
         *departed = in_use;
         free
     }

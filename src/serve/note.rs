@@ -38,11 +38,10 @@ impl<'a> Note<'a> {
     /// When the request's key is too long.
     pub fn new(watch: &'a Watch, request: &InferRequest<'_>) -> Result<Note<'a>, Error> {
         if let Some(key) = &request.key
-            && !(1..=KEY_MAX).contains(&key.len())
+            && (!(1..=KEY_MAX).contains(&key.len()) || key.contains('\0'))
         {
             return Err(Error::invalid(format!(
-                "parameter \"key\": expected 1 to {KEY_MAX} bytes, got {}",
-                key.len()
+                "parameter \"key\": expected 1 to {KEY_MAX} bytes, none of them zero"
             )));
         }
         let prediction = (watch.is_on() && request.revision.is_none()).then(|| {

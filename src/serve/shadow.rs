@@ -236,9 +236,9 @@ fn read(revision: &Revision, record: &Record) -> Option<Rows> {
         Input::Both(rows, tensors) => {
             let mut tensors = tensors.clone();
             let roles = &record.roles;
-            revision.signature.leave_out_foreign(&mut tensors, || {
-                roles.resident().map(|it| &it.signature)
-            });
+            revision
+                .signature
+                .leave_out_foreign(&mut tensors, || roles.resident().map(|it| &it.signature));
             let read = revision.signature.check(tensors).ok()?;
             (read.len() == rows.len()).then_some(read)
         }

@@ -244,7 +244,9 @@ impl Watcher {
         self.forget_tries(slot, plan.as_ref());
         let places = plan.as_deref().map_or_else(Vec::new, places);
         for (named, place) in &places {
-            let resident = slot.roles().is_some_and(|it| it.revision(named.id).is_some());
+            let resident = slot
+                .roles()
+                .is_some_and(|it| it.revision(named.id).is_some());
             if !resident && revisions.contains_key(&named.id) {
                 self.try_load(slot, named.id, *place).await;
             }
@@ -297,7 +299,10 @@ impl Watcher {
         if seen.tried {
             return;
         }
-        if slot.roles().is_some_and(|roles| roles.revision(id).is_some()) {
+        if slot
+            .roles()
+            .is_some_and(|roles| roles.revision(id).is_some())
+        {
             tracing::warn!(
                 slot = slot.name,
                 revision = id,

@@ -7,6 +7,7 @@ mod health;
 mod infer;
 mod metadata;
 mod repository;
+mod slots;
 mod statistics;
 mod timeout;
 
@@ -30,6 +31,8 @@ use super::body::{self, Body, Charge};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 pub use infer::decode_infer;
+use loop_pb::feedback_server::FeedbackServer;
+use loop_pb::rollout_server::RolloutServer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 
 /// What the proto compiles to: messages, server and client.
@@ -37,8 +40,13 @@ pub mod pb {
     tonic::include_proto!("inference");
 }
 
-/// The proto's descriptors, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.fds"));
+/// The same, of the loop's services.
+pub mod loop_pb {
+    tonic::include_proto!("hedgerow.v1");
+}
+
+/// The protos' descriptors, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/services.fds"));
 
 /// The inference service's full name.
 const SERVICE: &str = "inference.GRPCInferenceService";
@@ -215,11 +223,22 @@ pub fn router(shared: Shared) -> Router {
     let gzip = CompressionEncoding::Gzip;
     let body_bytes_max = shared.settings.body_bytes_max;
     let health = HealthServer::new(health::Service::new(shared.clone()));
+    let slots = slots::Loop {
+        shared: shared.clone(),
+    };
+    let feedback = FeedbackServer::new(slots.clone())
+        .max_decoding_message_size(body_bytes_max)
+        .accept_compressed(gzip)
+        .send_compressed(gzip);
+    let rollout = RolloutServer::new(slots);
     let inference = GrpcInferenceServiceServer::new(Inference { shared })
         .max_decoding_message_size(body_bytes_max)
         .accept_compressed(gzip)
         .send_compressed(gzip);
-    let routes = Routes::new(InterceptedService::new(inference, Stamp)).add_service(health);
+    let routes = Routes::new(InterceptedService::new(inference, Stamp))
+        .add_service(health)
+        .add_service(feedback)
+        .add_service(rollout);
     with_reflection(routes).into_axum_router()
 }
 

@@ -74,6 +74,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
     Shared {
         server: Arc::new(server),
         repository: Repository::new().0,
+        rollout: None,
         settings: Arc::new(Settings {
             body_bytes_max: 1000,
             ..Settings::default()

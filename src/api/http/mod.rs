@@ -7,6 +7,7 @@ mod json;
 mod metadata;
 mod predict;
 mod repository;
+mod slots;
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use super::body::{self, Body, Charge, Held};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
+use crate::telemetry::trials::Trials;
 pub use infer::{decode_infer, given_key};
 
 /// What handlers of one listener share.
@@ -106,6 +108,14 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
             "/v2/repository/models/{model}/unload",
             post(repository::unload),
         )
+        .route("/v1/feedback", post(slots::feedback))
+        .route("/v1/slots", get(slots::all))
+        .route("/v1/slots/{slot}", get(slots::one))
+        .route("/v1/slots/{slot}/verdict", get(slots::verdict))
+        .route("/v1/slots/{slot}/decisions", get(slots::decisions))
+        .route("/v1/slots/{slot}/promote", post(slots::promote))
+        .route("/v1/slots/{slot}/rollback", post(slots::rollback))
+        .route("/health", get(slots::health))
         .route("/v1/models/{call}", get(metadata::v1_model))
         // Predictions take the lane of `answer`; here they are paths that want another method.
         .route("/v2/models/{model}/infer", any(wrong_method))
@@ -242,9 +252,20 @@ async fn exposition(State(context): State<Context>) -> Routed {
     };
     let text = shared
         .metrics
-        .render(&shared.server, &doors, Instant::now())
+        .render(&shared.server, (&doors, trials(shared)), Instant::now())
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+/// The loop, for the metrics.
+fn trials(shared: &Shared) -> Trials {
+    shared.rollout.as_ref().map_or_else(Trials::default, |it| {
+        let (record_bytes, _max) = shared.server.recorder.waiting();
+        Trials {
+            record_bytes,
+            ..it.metrics()
+        }
+    })
 }
 
 fn revision_id(model: &str, version: &str) -> Result<u64, Error> {

@@ -39,9 +39,7 @@ struct Records {
 pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
     let decoded = if shared.is_large(body.len()) {
         let body = body.clone();
-        let decoding = move || {
-            Ok(decode(&body)?.into_owned())
-        };
+        let decoding = move || Ok(decode(&body)?.into_owned());
         let deadline = shared.deadline(call.received, timeout(call.headers, None)?);
         shared.aside(deadline, decoding).await?
     } else {

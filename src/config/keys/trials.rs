@@ -8,7 +8,7 @@ use super::{Key, OneSlot, Set, one_of, slot_count};
 use crate::model::slot::Arrival;
 use crate::rollout::decide::{Approval, Stage};
 use crate::rollout::gate::Gate;
-use crate::rollout::{Absence, Kind};
+use crate::rollout::{Absence, Kind, Maturity};
 
 const SECTION: &str = "rollout";
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
@@ -16,7 +16,7 @@ const MONEY: RangeInclusive<f64> = 0.0..=1e12;
 const COUNT: RangeInclusive<u64> = 0..=1_000_000_000;
 
 /// Every key of the section, in the order of the documentation.
-pub static KEYS: [Key; 36] = [
+pub static KEYS: [Key; 37] = [
     choice("on_arrival", |s, v| {
         let words = [
             ("replace", Arrival::Replace),
@@ -64,6 +64,14 @@ pub static KEYS: [Key; 36] = [
         ];
         one_of(&mut s.rollout.absence, v, &words)
     }),
+    choice("maturity", |s, v| {
+        let words = [
+            ("auto", Maturity::Auto),
+            ("label", Maturity::Label),
+            ("horizon", Maturity::Horizon),
+        ];
+        one_of(&mut s.rollout.maturity, v, &words)
+    }),
     number("cost_false_positive", MONEY, |s, v| {
         s.rollout.costs.false_positive = v;
     }),
@@ -90,7 +98,9 @@ pub static KEYS: [Key; 36] = [
     time("duration_max", |s, v| {
         s.rollout.policy.duration_max_ms = v;
     }),
-    time("stage_min", |s, v| s.rollout.policy.share_duration_min_ms = v),
+    time("stage_min", |s, v| {
+        s.rollout.policy.share_duration_min_ms = v
+    }),
     number("coverage_min", SHARE, |s, v| {
         s.rollout.policy.coverage_min = v;
     }),
@@ -152,10 +162,7 @@ fn parsed<T: FromStr<Err: Display>>(texts: &[String]) -> Result<Vec<T>, String> 
     texts.iter().map(parse).collect()
 }
 
-const fn choice(
-    name: &'static str,
-    set: fn(&mut OneSlot<'_>, &str) -> Result<(), String>,
-) -> Key {
+const fn choice(name: &'static str, set: fn(&mut OneSlot<'_>, &str) -> Result<(), String>) -> Key {
     Key {
         section: SECTION,
         name,

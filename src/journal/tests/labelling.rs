@@ -415,10 +415,7 @@ fn rows_without_a_possible_outcome_never_count() {
             status(&mut *store, &label(&broken, 1.0), NOW),
             Status::Joined
         );
-        assert_eq!(
-            outcomes::mature(&mut *store, "fraud", NOW, NOW + HOUR, 10).unwrap(),
-            0
-        );
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 0);
         assert!(all(&mut *store).is_empty());
         let coverage = outcomes::coverage(&mut *store, "fraud", 0, NOW + 1).unwrap();
         assert_eq!(coverage, outcomes::Coverage::default());

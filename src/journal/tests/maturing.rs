@@ -15,9 +15,8 @@ fn absence_matures_once_and_the_oldest_first() {
             status(&mut *store, &label(&rows[2], 1.0), NOW + 10),
             Status::Joined
         );
-        let mut mature =
-            |limit| outcomes::mature(&mut *store, "fraud", NOW + 3, NOW + HOUR, limit).unwrap();
-        assert_eq!((mature(1), mature(10), mature(10)), (1, 1, 0));
+        let mut closed = |limit| mature(&mut *store, NOW + 3, NOW + HOUR, limit).unwrap();
+        assert_eq!((closed(1), closed(10), closed(10)), (1, 1, 0));
         let outcomes = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
         let seen: Vec<(i64, f64)> = outcomes
             .iter()
@@ -42,10 +41,7 @@ fn a_label_corrects_an_absence() {
         let (confirmed, corrected) = (prediction(NOW), prediction(NOW));
         write(&mut *store, &[confirmed.clone(), corrected.clone()]);
         // A replica whose clock runs ahead matured them too early.
-        assert_eq!(
-            outcomes::mature(&mut *store, "fraud", NOW, NOW + HOUR, 10).unwrap(),
-            2
-        );
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 2);
         assert_eq!(
             status(&mut *store, &label(&confirmed, 0.0), NOW + 5),
             Status::Joined
@@ -84,10 +80,7 @@ fn coverage_counts_labels_and_absence_apart() {
             status(&mut *store, &label(&rows[2], 1.0), NOW + 2 * HOUR),
             Status::Late
         );
-        assert_eq!(
-            outcomes::mature(&mut *store, "fraud", NOW + 3, NOW + HOUR, 10).unwrap(),
-            3
-        );
+        assert_eq!(mature(&mut *store, NOW + 3, NOW + HOUR, 10).unwrap(), 3);
         let covered = outcomes::coverage(&mut *store, "fraud", NOW + 1, NOW + 6).unwrap();
         let expected = Coverage {
             predictions: 5,
@@ -133,10 +126,7 @@ fn scores_survive_whatever_they_are() {
             ..prediction(NOW)
         };
         write(&mut *store, &[row.clone(), no_amount.clone()]);
-        assert_eq!(
-            outcomes::mature(&mut *store, "fraud", NOW, NOW, 10).unwrap(),
-            2
-        );
+        assert_eq!(mature(&mut *store, NOW, NOW, 10).unwrap(), 2);
         let outcomes = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
         let outcome = outcomes
             .iter()
@@ -216,6 +206,63 @@ fn numbers_follow_the_order_of_commits() {
 }
 
 #[test]
+fn two_who_label_the_same_rows_make_one_first_outcome_each() {
+    on_both(|place| {
+        let rows: Vec<Prediction> = (0..100).map(|at| prediction(NOW + at)).collect();
+        write(&mut *place.open(), &rows);
+        std::thread::scope(|scope| {
+            for (source, value) in [("analyst", 1.0), ("chargeback", 0.0)] {
+                let rows = &rows;
+                scope.spawn(move || {
+                    let mut store = place.open();
+                    for row in rows {
+                        let label = Label {
+                            source: source.to_string(),
+                            ..label(row, value)
+                        };
+                        let done = status(&mut *store, &label, NOW + 300);
+                        assert_eq!(done, Status::Joined);
+                    }
+                });
+            }
+        });
+        let outcomes = outcomes::after(&mut *place.open(), "fraud", 0, 1000).unwrap();
+        assert_eq!(outcomes.len(), 200);
+        for row in &rows {
+            let mut own = outcomes.iter().filter(|outcome| outcome.id == row.id);
+            let (first, second) = (own.next().unwrap(), own.next().unwrap());
+            assert_eq!((first.corrects, second.corrects), (None, Some(first.seq)));
+        }
+    });
+}
+
+#[test]
+fn labels_and_predictions_that_come_at_once_meet() {
+    on_both(|place| {
+        let rows: Vec<Prediction> = (0..200).map(|at| prediction(NOW + at)).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut store = place.open();
+                for row in &rows {
+                    write(&mut *store, std::slice::from_ref(row));
+                }
+            });
+            let mut store = place.open();
+            for row in &rows {
+                let done = status(&mut *store, &label(row, 1.0), NOW + 300);
+                assert!(matches!(done, Status::Joined | Status::Pending));
+            }
+        });
+        let mut store = place.open();
+        labels::expire(&mut *store, NOW + 301, 1000).unwrap();
+        assert_eq!(count(&mut *store, "pending"), 0);
+        let outcomes = outcomes::after(&mut *store, "fraud", 0, 1000).unwrap();
+        assert_eq!(outcomes.len(), 200);
+        assert!(outcomes.iter().all(|outcome| outcome.corrects.is_none()));
+    });
+}
+
+#[test]
 fn a_transaction_that_fails_leaves_nothing() {
     on_both(|place| {
         let mut store = place.open();
@@ -225,5 +272,44 @@ fn a_transaction_that_fails_leaves_nothing() {
         });
         assert!(failed.is_err());
         assert_eq!(count(&mut *store, "lease"), 0);
+    });
+}
+
+#[test]
+fn what_is_deferred_takes_its_last_label_when_the_horizon_ends() {
+    on_both(|place| {
+        let mut store = place.open();
+        let deferred = |at_ms| Prediction {
+            deferred: true,
+            ..prediction(at_ms)
+        };
+        let (fraud, silent) = (deferred(NOW), deferred(NOW + 1));
+        write(&mut *store, &[fraud.clone(), silent.clone()]);
+        for (value, at_ms) in [(1.0, NOW + 10), (0.0, NOW + 20), (1.0, NOW + 30)] {
+            let label = label(&fraud, value);
+            assert_eq!(put(&mut *store, &label, at_ms).status, Status::Joined);
+        }
+        assert!(
+            outcomes::after(&mut *store, "fraud", 0, 10)
+                .unwrap()
+                .is_empty()
+        );
+        // Where absence means nothing, only what is labelled is closed.
+        let closing = |absent| outcomes::Closing {
+            slot: "fraud",
+            before_ms: NOW + 1,
+            now_ms: NOW + HOUR,
+            absent,
+            limit: 10,
+        };
+        assert_eq!(outcomes::mature(&mut *store, closing(None)).unwrap(), 1);
+        assert_eq!(outcomes::mature(&mut *store, closing(None)).unwrap(), 0);
+        assert_eq!(
+            outcomes::mature(&mut *store, closing(Some(0.0))).unwrap(),
+            1
+        );
+        let rows = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
+        let seen: Vec<(i64, f64)> = rows.iter().map(|it| (it.at_ms, it.value)).collect();
+        assert_eq!(seen, [(NOW, 1.0), (NOW + 1, 0.0)]);
     });
 }

@@ -4,12 +4,8 @@
 use super::super::outcomes;
 use super::*;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how large the measurement is, given on the command line"
-)]
 fn size() -> usize {
-    let given = std::env::var("HEDGEROW_MEASURE_ROWS").ok();
+    let given = told("HEDGEROW_MEASURE_ROWS");
     given.and_then(|rows| rows.parse().ok()).unwrap_or(2_000)
 }
 

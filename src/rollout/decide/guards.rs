@@ -44,7 +44,11 @@ impl Guard {
         } else {
             "at least"
         };
-        let doubt = if self.verdict == Verdict::Inconclusive { ", may be chance" } else { "" };
+        let doubt = if self.verdict == Verdict::Inconclusive {
+            ", may be chance"
+        } else {
+            ""
+        };
         format!("{name}: {value:.4}, expected {side} {limit}{doubt}")
     }
 }
@@ -63,11 +67,19 @@ pub(super) fn check(policy: &Policy, evidence: &Evidence) -> Vec<Guard> {
         guards.push(guard("latency_ratio", value, limit, value <= limit));
     }
     if policy.agreement_min > 0.0 {
-        guards.push(at_least("agreement", evidence.agreement, policy.agreement_min));
+        guards.push(at_least(
+            "agreement",
+            evidence.agreement,
+            policy.agreement_min,
+        ));
     }
     if let Some(share) = evidence.share {
         let e_value = share_e_value(share.expected, share.challenger, share.champion);
-        guards.push(at_least("share_p", always_valid_p(e_value), policy.share_p_min));
+        guards.push(at_least(
+            "share_p",
+            always_valid_p(e_value),
+            policy.share_p_min,
+        ));
     }
     guards
 }
@@ -92,7 +104,11 @@ fn guard(name: &'static str, value: f64, limit: f64, passes: bool) -> Guard {
 
 /// A rate of events: passes at or below its limit, fails when it is provably above.
 fn rate(name: &'static str, events: u64, rows: u64, limit: f64) -> Guard {
-    let value = if rows == 0 { f64::NAN } else { events as f64 / rows as f64 };
+    let value = if rows == 0 {
+        f64::NAN
+    } else {
+        events as f64 / rows as f64
+    };
     let verdict = if value <= limit {
         Verdict::Pass
     } else if is_over(events, rows, limit) {
@@ -109,7 +125,7 @@ fn rate(name: &'static str, events: u64, rows: u64, limit: f64) -> Guard {
 }
 
 /// Whether `events` in `rows` prove a rate above `limit`. With a limit of 0.001 that takes 2 in 2, 4 in
-/// 100, 12 in 2,000.
+/// 100, 13 in 2,000.
 pub(super) fn is_over(events: u64, rows: u64, limit: f64) -> bool {
     proportion_e_value_above(events, rows, limit) >= RATE_E_VALUE
 }

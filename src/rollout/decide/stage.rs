@@ -45,7 +45,9 @@ impl Stage {
         for neighbours in stages.windows(2) {
             let [earlier, later] = [neighbours[0], neighbours[1]];
             if later.share() <= earlier.share() {
-                return Err(StageError(format!("stages: {later} after {earlier}: {expected}")));
+                return Err(StageError(format!(
+                    "stages: {later} after {earlier}: {expected}"
+                )));
             }
         }
         Ok(())

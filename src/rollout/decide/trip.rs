@@ -13,8 +13,8 @@ pub struct Health {
     pub invalid: u64,
     /// Of the policy's last `windows`, those whose P99 was over the slot's limit.
     pub slow_windows: u32,
-    /// Findings of the swapped trial: the old champion as the challenger. Its design has each gate
-    /// `reversed`, and an alpha split by their number, because any of them is enough here.
+    /// Findings of the swapped trial: the old champion as the challenger. Its design is
+    /// `Design::reversed`.
     pub findings: Vec<Finding>,
 }
 
@@ -33,7 +33,9 @@ pub fn trip(policy: &Policy, health: &Health) -> Option<String> {
     for (what, events, limit) in rates {
         if is_over(events, health.rows, limit) {
             let (events, rows) = (thousands(events), thousands(health.rows));
-            return Some(format!("{what}: {events} of {rows} rows, expected at most {limit}"));
+            return Some(format!(
+                "{what}: {events} of {rows} rows, expected at most {limit}"
+            ));
         }
     }
     if policy.slow_windows > 0 && health.slow_windows >= policy.slow_windows {

@@ -1,7 +1,9 @@
 //! From a gate's tallies to its finding: estimate, interval, evidence, verdict, and what is missing.
 
 use super::super::score::{Judged, Moments, Pair, Task, delong, is_positive};
-use super::super::sequential::{Mean, beta_binomial_e_value_above, rho2_one_sided};
+use super::super::sequential::{
+    Mean, beta_binomial_e_value, beta_binomial_e_value_above, rho2_one_sided,
+};
 use super::tallies::{ClassTally, ClassesTally, CostTally, Tally};
 use super::{COUNT_FLOOR, Design, Finding, Gate, Measure, Part, Verdict};
 
@@ -34,8 +36,11 @@ pub(super) struct Ruler<'a> {
     threshold: f64,
     rho2_rows: f64,
     rho2_positives: f64,
+    /// Usable pairs.
     rows: u64,
     positives: u64,
+    /// Effective numbers of negatives and positives, by their weights.
+    effective: [f64; 2],
 }
 
 /// Evidence of one look, before it is latched.
@@ -61,15 +66,17 @@ struct Silence {
 }
 
 impl<'a> Ruler<'a> {
-    /// `rows` and `positives` count the usable pairs.
-    pub fn new(design: &'a Design, rows: u64, positives: u64) -> Self {
+    /// `classes` holds the weights of the usable pairs, negatives and positives.
+    pub fn new(design: &'a Design, classes: [Moments; 2]) -> Self {
+        let [negatives, positives] = classes.map(|class| class.count);
         Self {
             design,
             threshold: 1.0 / design.alpha,
             rho2_rows: rho2_one_sided(design.alpha, design.t_star),
             rho2_positives: rho2_one_sided(design.alpha, design.t_star_positives),
-            rows,
+            rows: negatives + positives,
             positives,
+            effective: classes.map(|class| class.effective()),
         }
     }
 
@@ -105,7 +112,9 @@ impl<'a> Ruler<'a> {
             }
             (false, true) => (Verdict::Pass, None),
             (false, false) => {
-                let reason = evidence.barred.unwrap_or_else(|| "more labels needed".to_owned());
+                let reason = evidence
+                    .barred
+                    .unwrap_or_else(|| "more labels needed".to_owned());
                 (Verdict::Inconclusive, Some(reason))
             }
         };
@@ -161,7 +170,10 @@ impl<'a> Ruler<'a> {
     fn cost(&self, tally: &CostTally) -> Result<Evidence, Silence> {
         let count = tally.moments.count;
         if tally.differing == 0 {
-            return Err(Silence::new(nothing_or("identical decisions", count), count));
+            return Err(Silence::new(
+                nothing_or("identical decisions", count),
+                count,
+            ));
         }
         let mean = mean_of(&tally.moments);
         Ok(Evidence {
@@ -196,8 +208,8 @@ impl<'a> Ruler<'a> {
     fn loss(&self, gate: Gate, moments: &Moments) -> Result<Evidence, Silence> {
         if matches!(self.design.task, Task::Binary { .. }) {
             self.both_classes()?;
-        } else if moments.count < COUNT_FLOOR {
-            let reason = format!("{} rows of {COUNT_FLOOR}", moments.count);
+        } else if is_few(moments.effective()) {
+            let reason = format!("{:.0} rows of {COUNT_FLOOR}", moments.effective().floor());
             return Err(Silence::new(reason, moments.count));
         }
         let mean = mean_of(moments);
@@ -222,7 +234,8 @@ impl<'a> Ruler<'a> {
             return Err(silence("identical decisions".to_owned()));
         }
         if gate.bound < 0.0 || tally.classes.iter().any(|class| class.uneven) {
-            self.both_classes().map_err(|reason| silence(reason.reason))?;
+            self.both_classes()
+                .map_err(|reason| silence(reason.reason))?;
         }
         let [negatives, positives] = [parts[1], parts[0]];
         let superiority = gate.bound >= 0.0;
@@ -288,8 +301,7 @@ impl<'a> Ruler<'a> {
             return (1.0, 1.0);
         }
         let mean = class_mean(class);
-        let (better, worse) = both_ways(mean, gate.bound, self.rho2_positives);
-        (better, worse)
+        both_ways(mean, gate.bound, self.rho2_positives)
     }
 
     /// Matured rows in all until the gate is likely to pass.
@@ -310,21 +322,32 @@ impl<'a> Ruler<'a> {
     }
 
     /// By what factor the discordant pairs of a class must grow, split as they are, so that it passes
-    /// alone.
+    /// alone. There the one-sided e-value is twice the two-sided one, so that one is asked for half.
     fn needed_discordant(&self, class: &ClassTally) -> Option<f64> {
         let (better, worse) = (class.better as f64, class.worse as f64);
+        let passes = |factor: f64| {
+            beta_binomial_e_value(factor * better, factor * worse, PRIOR) >= self.threshold
+        };
         if better <= worse {
             return None;
         }
-        let mut factor = 1.0;
-        while factor < FACTOR_MAX {
-            let e_value = beta_binomial_e_value_above(factor * better, factor * worse, PRIOR);
-            if e_value >= 2.0 * self.threshold {
-                return Some(factor);
+        let mut high = 1.0;
+        while !passes(high) {
+            high *= 2.0;
+            if high > FACTOR_MAX {
+                return None;
             }
-            factor *= 1.1;
         }
-        None
+        let mut low = high / 2.0;
+        while high / low > 1.01 {
+            let middle = f64::midpoint(low, high);
+            if passes(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Some(high)
     }
 
     /// Evidence of a mean by its one-sided confidence sequences.
@@ -351,13 +374,13 @@ impl<'a> Ruler<'a> {
 
     /// Enough rows of both classes for an asymptotic statement.
     fn both_classes(&self) -> Result<(), Silence> {
-        let (positives, negatives) = (self.positives, self.rows - self.positives);
+        let [negatives, positives] = self.effective;
         let reason = if self.scarce() == 0 {
             nothing_or("one class", self.rows)
-        } else if positives < COUNT_FLOOR {
-            format!("{positives} positives of {COUNT_FLOOR}")
-        } else if negatives < COUNT_FLOOR {
-            format!("{negatives} negatives of {COUNT_FLOOR}")
+        } else if is_few(positives) {
+            format!("{:.0} positives of {COUNT_FLOOR}", positives.floor())
+        } else if is_few(negatives) {
+            format!("{:.0} negatives of {COUNT_FLOOR}", negatives.floor())
         } else {
             return Ok(());
         };
@@ -373,6 +396,11 @@ impl Silence {
             parts: Vec::new(),
         }
     }
+}
+
+/// Below the floor, with room for rounding in the sums of weights.
+fn is_few(effective: f64) -> bool {
+    effective < COUNT_FLOOR as f64 - 1e-6
 }
 
 fn nothing_or(reason: &str, count: u64) -> String {

@@ -77,3 +77,57 @@ impl FromStr for Gate {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_have_a_text_form() {
+        for text in [
+            "cost > 0",
+            "auc > -0.002",
+            "recall_fpr > -0.01",
+            "squared_error > 1.5",
+        ] {
+            assert_eq!(text.parse::<Gate>().unwrap().to_string(), text);
+        }
+        let gate: Gate = "  brier>-0 ".parse().unwrap();
+        assert_eq!(gate.to_string(), "brier > 0");
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<Gate>().unwrap_err().to_string(), expected);
+        };
+        let names = "cost, auc, recall_fpr, log_loss, brier, squared_error";
+        check(
+            "f1 > 0",
+            &format!(
+                "measure \"f1\": expected one of {names} (plain metrics are reported and never gate)"
+            ),
+        );
+        check(
+            "speed > 0",
+            &format!("measure \"speed\": expected one of {names}"),
+        );
+        check(
+            "auc >= 0",
+            "gate \"auc >= 0\": bound \"= 0\": expected a number",
+        );
+        check(
+            "auc > inf",
+            "gate \"auc > inf\": bound \"inf\": expected a number",
+        );
+        check(
+            "auc",
+            "gate \"auc\": expected a measure, > and a bound, as in \"cost > 0\"",
+        );
+        check(
+            "recall_fpr > 0.1",
+            "gate \"recall_fpr > 0.1\": recall_fpr takes a bound of 0 (better in one class and worse in \
+             none) or below (not worse by more, in either class)",
+        );
+        let reversed = "auc > -0.002".parse::<Gate>().unwrap().reversed();
+        assert_eq!(reversed.to_string(), "auc > 0.002");
+        let reversed = "recall_fpr > -0.01".parse::<Gate>().unwrap().reversed();
+        assert_eq!(reversed.to_string(), "recall_fpr > 0");
+    }
+}

@@ -146,7 +146,10 @@ pub(super) fn saved(task: &Task, costs: &Costs, pair: &Pair) -> f64 {
                 [0.0, costs.false_positive]
             };
             let call = |score: f64| usize::from(score >= threshold);
-            (prices, [call(pair.champion.score), call(pair.challenger.score)])
+            (
+                prices,
+                [call(pair.champion.score), call(pair.challenger.score)],
+            )
         }
         Task::Multiclass => {
             let calls = [pair.champion.right, pair.challenger.right];

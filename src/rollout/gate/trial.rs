@@ -11,6 +11,10 @@ use super::{Design, Finding};
 /// Memory: 40 bytes for each pair, kept so that a correction can be replayed; a look with an `auc` gate
 /// takes about 90 bytes for each pair for its duration. No limit of its own: whoever fills it has one.
 ///
+/// Pairs count as independent of each other. Where rows come in bursts of one entity (a card, an
+/// account), intervals are too narrow; `cost`, which needs only that the past promises nothing, suffers
+/// least.
+///
 /// A pair whose scores, label or weight are no usable numbers ([`Pair::is_valid`]) is counted by
 /// [`Trial::len`] and [`Trial::invalid`], and no gate uses it.
 #[derive(Clone, Debug)]
@@ -20,7 +24,8 @@ pub struct Trial {
     tallies: Vec<Tally>,
     latches: Vec<Latch>,
     money: Moments,
-    positives: u64,
+    /// Weights of usable pairs by class, negatives first; all are negatives unless binary.
+    classes: [Moments; 2],
     invalid: u64,
     /// A correction came: the tallies are behind the rows.
     stale: bool,
@@ -64,7 +69,7 @@ impl Trial {
             tallies: Vec::new(),
             latches: Vec::new(),
             money: Moments::default(),
-            positives: 0,
+            classes: [Moments::default(); 2],
             invalid: 0,
             stale: false,
             findings: None,
@@ -116,7 +121,7 @@ impl Trial {
     /// Usable pairs with a positive label; 0 unless binary.
     pub fn positives(&mut self) -> u64 {
         self.refresh();
-        self.positives
+        self.classes[1].count
     }
 
     /// Pairs that no gate uses.
@@ -132,7 +137,7 @@ impl Trial {
     ///
     /// - `cost` bets at every pair, exactly; its interval is asymptotic and only describes.
     /// - `auc`, `log_loss`, `brier`, `squared_error`: an asymptotic confidence sequence, silent below 50
-    ///   rows of each class (or in all, without classes).
+    ///   rows of each class (or in all, without classes), with weights: 50 effective ones.
     /// - `recall_fpr > 0`: one-sided sequential McNemar e-values for positives (recall) and negatives
     ///   (false positive rate). Passes when their mean reaches `1/alpha` (so one class alone needs
     ///   `2/alpha`) while in neither class the evidence that the challenger is *worse* stands above 1
@@ -146,7 +151,7 @@ impl Trial {
         if let Some(findings) = &self.findings {
             return findings.clone();
         }
-        let ruler = Ruler::new(&self.design, self.usable(), self.positives);
+        let ruler = Ruler::new(&self.design, self.classes);
         let mut findings = Vec::with_capacity(self.design.gates.len());
         for ((gate, tally), latch) in
             (self.design.gates.iter().zip(&self.tallies)).zip(&mut self.latches)
@@ -176,19 +181,14 @@ impl Trial {
         }
     }
 
-    fn usable(&self) -> u64 {
-        self.rows.len() as u64 - self.invalid
-    }
-
     fn clear(&mut self) {
         let design = &self.design;
-        let tally = |gate: &super::Gate| {
-            Tally::new(gate.measure, gate.bound, &design.task, &design.costs)
-        };
+        let tally =
+            |gate: &super::Gate| Tally::new(gate.measure, gate.bound, &design.task, &design.costs);
         self.tallies = design.gates.iter().map(tally).collect();
         self.latches = vec![Latch::default(); design.gates.len()];
         self.money = Moments::default();
-        self.positives = 0;
+        self.classes = [Moments::default(); 2];
         self.invalid = 0;
     }
 
@@ -198,9 +198,10 @@ impl Trial {
             return;
         }
         let task = &self.design.task;
-        let binary = matches!(task, Task::Binary { .. });
-        self.positives += u64::from(binary && is_positive(pair.label));
-        self.money.push(saved(task, &self.design.costs, pair), pair.weight);
+        let positive = matches!(task, Task::Binary { .. }) && is_positive(pair.label);
+        self.classes[usize::from(positive)].push(1.0, pair.weight);
+        self.money
+            .push(saved(task, &self.design.costs, pair), pair.weight);
         for (gate, tally) in self.design.gates.iter().zip(&mut self.tallies) {
             tally.push(gate.measure, task, pair);
         }

@@ -57,8 +57,9 @@ pub fn f1_difference(threshold: f64, pairs: &[Pair]) -> Metric {
     }
     let difference = |weights: &[[[f64; 2]; 2]; 2]| {
         let champion = |label: usize, predicted: usize| weights[label][predicted].iter().sum();
-        let challenger =
-            |label: usize, predicted: usize| weights[label][0][predicted] + weights[label][1][predicted];
+        let challenger = |label: usize, predicted: usize| {
+            weights[label][0][predicted] + weights[label][1][predicted]
+        };
         f1_of(challenger(1, 1), challenger(0, 1), challenger(1, 0))
             - f1_of(champion(1, 1), champion(0, 1), champion(1, 0))
     };
@@ -107,7 +108,13 @@ fn auc(outcomes: &[Outcome], ranking: &Ranking) -> Metric {
     }
     let value = positives.mean();
     let half = Z95 * positives.standard_error().hypot(negatives.standard_error());
-    let clipped = |end: f64| if end.is_nan() { end } else { end.clamp(0.0, 1.0) };
+    let clipped = |end: f64| {
+        if end.is_nan() {
+            end
+        } else {
+            end.clamp(0.0, 1.0)
+        }
+    };
     with_interval("auc", value, (clipped(value - half), clipped(value + half)))
 }
 

@@ -25,11 +25,8 @@ pub fn beta_binomial_e_value(better: f64, worse: f64, prior: f64) -> f64 {
 /// half, so it is valid for the whole composite null.
 #[must_use]
 pub fn beta_binomial_e_value_above(better: f64, worse: f64, prior: f64) -> f64 {
-    let above = beta_above(0.5, prior + better, prior + worse);
-    if above <= 0.0 {
-        return 0.0;
-    }
-    e_value_of(log_mixture(better, worse, prior) + std::f64::consts::LN_2 + above.ln())
+    let above = ln_beta_above(0.5, prior + better, prior + worse);
+    e_value_of(log_mixture(better, worse, prior) + std::f64::consts::LN_2 + above)
 }
 
 fn log_mixture(better: f64, worse: f64, prior: f64) -> f64 {
@@ -46,18 +43,19 @@ fn log_mixture(better: f64, worse: f64, prior: f64) -> f64 {
 pub fn proportion_e_value_above(events: u64, trials: u64, limit: f64) -> f64 {
     let (events, trials) = (events.min(trials) as f64, trials as f64);
     if limit <= 0.0 {
-        return if events > 0.0 { e_value_of(f64::INFINITY) } else { 1.0 };
+        return if events > 0.0 {
+            e_value_of(f64::INFINITY)
+        } else {
+            1.0
+        };
     }
     if limit.is_nan() || limit >= 1.0 {
         return 1.0;
     }
     let (a, b) = (events + 1.0, trials - events + 1.0);
-    let above = beta_above(limit, a, b);
-    if above <= 0.0 {
-        return 0.0;
-    }
+    let above = ln_beta_above(limit, a, b);
     let null = events * limit.ln() + (trials - events + 1.0) * (-limit).ln_1p();
-    e_value_of(ln_beta(a, b) + above.ln() - null)
+    e_value_of(ln_beta(a, b) + above - null)
 }
 
 /// Two-sided e-value against "each unit goes to the challenger with probability `expected`", the
@@ -79,7 +77,7 @@ pub fn share_e_value(expected: f64, challenger: u64, champion: u64) -> f64 {
 }
 
 /// `ln B(a, b)` for positive `a` and `b`.
-pub(super) fn ln_beta(a: f64, b: f64) -> f64 {
+fn ln_beta(a: f64, b: f64) -> f64 {
     ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 
@@ -97,13 +95,15 @@ fn ln_gamma(x: f64) -> f64 {
     (x - 0.5) * x.ln() - x + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
 }
 
-/// `P(Beta(a, b) > x)`, for `x` in (0, 1): one minus the regularised incomplete beta function.
-pub(super) fn beta_above(x: f64, a: f64, b: f64) -> f64 {
-    let front = (a * x.ln() + b * (-x).ln_1p() - ln_beta(a, b)).exp();
+/// `ln P(Beta(a, b) > x)`, for `x` in (0, 1): one minus the regularised incomplete beta function. In
+/// logarithms, because the far tail meets an equally large factor.
+fn ln_beta_above(x: f64, a: f64, b: f64) -> f64 {
+    let front = a * x.ln() + b * (-x).ln_1p() - ln_beta(a, b);
     if x < (a + 1.0) / (a + b + 2.0) {
-        return (1.0 - front * fraction(x, a, b) / a).clamp(0.0, 1.0);
+        let below = front.exp() * fraction(x, a, b) / a;
+        return (-below.min(1.0)).ln_1p();
     }
-    (front * fraction(1.0 - x, b, a) / b).clamp(0.0, 1.0)
+    (front + (fraction(1.0 - x, b, a) / b).ln()).min(0.0)
 }
 
 /// The continued fraction of the incomplete beta function by Lentz's method. It converges in

@@ -1,0 +1,235 @@
+//! `/v1/feedback` and `/v1/slots`: labels in; trials, decisions and an operator's word.
+
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Context, Routed, json_answer, whole_body};
+use crate::api::control::{actor, limited, loop_of, promoted};
+use crate::api::{Shared, feedback};
+use crate::error::Error;
+use crate::rollout::feedback::NAMES;
+use crate::rollout::{Ask, Rollout};
+
+/// The body of a promotion; empty for the only challenger's next step.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promotion {
+    revision: Option<u64>,
+    #[serde(default)]
+    force: bool,
+    actor: Option<String>,
+}
+
+/// The body of a rollback; empty for the previous champion.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    revision: Option<u64>,
+    reason: Option<String>,
+    actor: Option<String>,
+}
+
+/// Which decisions are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    #[serde(default)]
+    after: i64,
+    limit: Option<u32>,
+}
+
+/// Decisions of one answer.
+const DECISIONS_MAX: u32 = 1000;
+
+/// `POST /v1/feedback`.
+pub async fn feedback(State(context): State<Context>, request: axum::extract::Request) -> Routed {
+    let shared = &context.shared;
+    let rollout = loop_of(shared)?;
+    let body = whole_body(shared, request).await?;
+    let (sent, single) = match shared.is_large(body.len()) {
+        false => feedback::read(&body)?,
+        true => {
+            let work = move || feedback::read(&body);
+            shared.aside(None, work).await?
+        }
+    };
+    let checked = sent
+        .into_iter()
+        .map(|sent| feedback::checked(rollout, sent?));
+    let results = rollout.label(checked.collect()).await?;
+    if let (true, [result]) = (single, results.as_slice()) {
+        return match result {
+            Ok(_) => Ok(json_answer(&feedback::told_of(result))),
+            Err(reason) => Err(Error::invalid(reason.clone())),
+        };
+    }
+    let mut counts = [0_u64; NAMES.len()];
+    for result in &results {
+        let name = result.as_ref().map_or("refused", |it| it.status.name());
+        if let Some(index) = NAMES.iter().position(|it| *it == name) {
+            counts[index] += 1;
+        }
+    }
+    let counts: serde_json::Map<String, Value> = NAMES
+        .iter()
+        .zip(counts)
+        .map(|(name, count)| ((*name).to_string(), count.into()))
+        .collect();
+    let results: Vec<Value> = results.iter().map(feedback::told_of).collect();
+    Ok(json_answer(&json!({"results": results, "counts": counts})))
+}
+
+/// `GET /v1/slots`.
+pub async fn all(State(context): State<Context>) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let reports = context.shared.rollout.as_ref().map(Rollout::reports);
+    let slots: Result<Vec<Value>, Error> = reports
+        .unwrap_or_default()
+        .iter()
+        .map(|it| value(it.as_ref()))
+        .collect();
+    Ok(json_answer(&json!({"slots": slots?})))
+}
+
+/// `GET /v1/slots/{slot}`.
+pub async fn one(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let report = loop_of(&context.shared)?.report(&slot)?;
+    Ok(json_answer(&value(report.as_ref())?))
+}
+
+/// `GET /v1/slots/{slot}/verdict`: what a rollout controller outside asks for. `decision` is what the
+/// oldest challenger has earned, or `rollback` where the previous champion has.
+pub async fn verdict(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let report = loop_of(&context.shared)?.report(&slot)?;
+    let previous = report.previous.iter();
+    let back = previous.filter(|it| it.decision == crate::rollout::decide::Decision::Rollback);
+    let trial = back.chain(&report.challengers).next();
+    let decision = trial.map(|it| value(&it.decision)).transpose()?;
+    Ok(json_answer(&json!({"data": {
+        "decision": decision.unwrap_or_else(|| "hold".into()),
+        "ok": report.journal_error.is_none(),
+        "revision": trial.map(|it| it.standing.name.revision),
+        "champion": report.champion.as_ref().map(|it| it.name.revision),
+        "reasons": trial.map_or_else(Vec::new, |it| it.reasons.clone()),
+    }})))
+}
+
+/// `GET /v1/slots/{slot}/decisions`.
+pub async fn decisions(
+    State(context): State<Context>,
+    Path(slot): Path<String>,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let Query(page) = page.map_err(|_| {
+        Error::invalid("query: expected \"after\" and \"limit\", whole numbers, and nothing else")
+    })?;
+    let limit = page.limit.unwrap_or(DECISIONS_MAX).clamp(1, DECISIONS_MAX);
+    let rollout = loop_of(&context.shared)?;
+    let entries = rollout.decisions(&slot, page.after, limit).await?;
+    if entries.is_empty() && page.after == 0 {
+        // A slot that does not exist has no decisions either.
+        context.shared.server.slot(&slot)?;
+    }
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|it| {
+            json!({
+                "slot": it.slot,
+                "seq": it.seq,
+                "at_ms": it.at_ms,
+                "body": it.body,
+                "record": serde_json::from_str::<Value>(&it.body).unwrap_or_default(),
+                "previous": it.previous,
+                "hash": it.hash,
+            })
+        })
+        .collect();
+    Ok(json_answer(&json!({"decisions": entries})))
+}
+
+/// `POST /v1/slots/{slot}/promote`.
+pub async fn promote(
+    State(context): State<Context>,
+    Path(slot): Path<String>,
+    request: axum::extract::Request,
+) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let asked: Promotion = body(&context.shared, request).await?;
+    let actor = actor(asked.actor)?;
+    let done = promoted(
+        &context.shared,
+        &slot,
+        (asked.revision, asked.force),
+        &actor,
+    )
+    .await?;
+    Ok(json_answer(&value(&done)?))
+}
+
+/// `POST /v1/slots/{slot}/rollback`.
+pub async fn rollback(
+    State(context): State<Context>,
+    Path(slot): Path<String>,
+    request: axum::extract::Request,
+) -> Routed {
+    context.shared.check_control(context.listener)?;
+    let asked: Rollback = body(&context.shared, request).await?;
+    let reason = asked
+        .reason
+        .unwrap_or_else(|| "an operator's word".to_string());
+    let ask = Ask::RollBack {
+        revision: asked.revision,
+        reason: limited("reason", reason)?,
+    };
+    let actor = actor(asked.actor)?;
+    let done = loop_of(&context.shared)?.ask(&slot, ask, &actor).await?;
+    Ok(json_answer(&value(&done)?))
+}
+
+/// `GET /health`: whether the process is well, the journal included. 200 while it answers.
+pub async fn health(State(context): State<Context>) -> Routed {
+    let shared = &context.shared;
+    let journal = shared.rollout.as_ref().map(|rollout| {
+        let health = rollout.journal();
+        json!({
+            "store": health.store,
+            "connected": health.connected,
+            "error": health.error,
+            "queued_rows": health.queued_rows,
+            "dropped_rows": health.dropped_rows,
+            "lag_ms": health.lag_ms,
+            "leader": rollout.is_leader(),
+        })
+    });
+    let degraded = shared
+        .rollout
+        .as_ref()
+        .is_some_and(|it| !it.journal().connected);
+    let answer = json!({
+        "live": true,
+        "ready": shared.is_ready(),
+        "degraded": degraded,
+        "journal": journal,
+    });
+    Ok(json_answer(&answer).into_response())
+}
+
+async fn body<T: Default + for<'a> Deserialize<'a>>(
+    shared: &Shared,
+    request: axum::extract::Request,
+) -> Result<T, Error> {
+    let body = whole_body(shared, request).await?;
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&body).map_err(|error| Error::invalid(format!("body: {error}")))
+}
+
+fn value<T: serde::Serialize>(of: &T) -> Result<Value, Error> {
+    serde_json::to_value(of).map_err(|error| Error::internal(format!("report: {error}")))
+}
