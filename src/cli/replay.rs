@@ -21,9 +21,9 @@ use self::scoring::Scorer;
 use self::simulate::{Plan, Row};
 use crate::config::Config;
 use crate::model::revision::Revision;
-use crate::rollout::SlotSettings;
 use crate::rollout::reading;
 use crate::rollout::score::{Pair, Task};
+use crate::rollout::{Absence, SlotSettings};
 
 /// Play a trial over labelled history: when would the challenger have been promoted?
 ///
@@ -109,8 +109,8 @@ struct Columns {
 
 /// Rows that are scored at a time.
 const BLOCK: usize = 256;
-/// Rows of a file: 1.5 GB of pairs.
-const ROWS_MAX: usize = 20_000_000;
+/// Rows of a file: about 2 GB of pairs.
+const ROWS_MAX: usize = 10_000_000;
 /// Looks over the data, and the fewest labels between two, unless told otherwise.
 const LOOKS: usize = 200;
 const LOOK_EVERY_MIN: usize = 100;
@@ -131,7 +131,6 @@ fn replay(arguments: &Arguments) -> Result<String, String> {
     let plan = Plan {
         settings: &players.settings,
         task: players.task,
-        labels_delay_ms: arguments.labels_delay,
         look_every: match every {
             0 => (rows.len() / LOOKS).max(LOOK_EVERY_MIN),
             every => every,
@@ -229,6 +228,7 @@ fn score(arguments: &Arguments, players: &Match) -> Result<History, String> {
                 .ok();
             history.rows.push(Row {
                 at_ms,
+                matures_ms: at_ms + waits(&players.settings, arguments.labels_delay, label),
                 failed: second.is_none(),
                 pair: Pair {
                     champion: reading::scored(&players.task, Some(&first), label),
@@ -308,6 +308,16 @@ impl Columns {
                 .parse()
                 .map_err(|_| format!("amount: expected a number, got \"{text}\"")),
         }
+    }
+}
+
+/// Milliseconds until a row counts: until its label comes, or the horizon where all rows wait for it,
+/// or where a label of 0 is one that never comes.
+fn waits(settings: &SlotSettings, labels_delay_ms: i64, label: f64) -> i64 {
+    let absent = settings.absence == Absence::Negative && label == 0.0;
+    match settings.is_deferred() || absent {
+        true => i64::try_from(settings.horizon_ms).unwrap_or(i64::MAX / 4),
+        false => labels_delay_ms,
     }
 }
 

@@ -64,6 +64,8 @@ struct Data {
     period_ms: i64,
     rows_per_hour: f64,
     labels_delay_ms: i64,
+    /// Where all rows wait for the horizon of their labels.
+    counted_after_ms: Option<u64>,
     /// Milliseconds since 1970, where the file has times.
     first_at_ms: Option<i64>,
     look_every: usize,
@@ -248,7 +250,11 @@ impl Data {
                 (Some(_), true) => rows.len() as f64 / hours,
                 (Some(_), false) => f64::NAN,
             },
-            labels_delay_ms: plan.labels_delay_ms,
+            labels_delay_ms: arguments.labels_delay,
+            counted_after_ms: plan
+                .settings
+                .is_deferred()
+                .then_some(plan.settings.horizon_ms),
             first_at_ms: arguments.time.is_some().then_some(first),
             look_every: plan.look_every,
         }

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use crate::rollout::SlotSettings;
 use crate::rollout::decide::{self, Approval, Decision, Evidence, Guard, Health, Stage};
-use crate::rollout::gate::{Design, Finding, Saving, Trial};
+use crate::rollout::gate::{Design, Finding, Saving, Trial, Verdict};
 use crate::rollout::score::{Pair, Task};
 
 /// A row that both revisions scored.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub at_ms: i64,
+    /// When its label counts, not before `at_ms`.
+    pub matures_ms: i64,
     pub pair: Pair,
     /// The challenger said nothing: it failed, or the row does not fit it.
     pub failed: bool,
@@ -23,8 +25,6 @@ pub struct Row {
 pub struct Plan<'a> {
     pub settings: &'a SlotSettings,
     pub task: Task,
-    /// Milliseconds from a row to its label.
-    pub labels_delay_ms: i64,
     /// A look after this many labels, at least 1.
     pub look_every: usize,
     /// The challenger's time over the champion's.
@@ -82,7 +82,11 @@ pub struct Rollback {
     pub after_ms: Option<i64>,
     #[serde(skip)]
     pub at_ms: Option<i64>,
+    /// Matured rows that were made since the promotion.
     pub labels: u64,
+    /// Tests that found the new champion provably better; after each, one begins anew.
+    pub confirmed: u32,
+    /// Of the last test.
     pub findings: Vec<Finding>,
 }
 
@@ -115,23 +119,25 @@ struct Game<'a> {
 struct Swapped {
     trial: Trial,
     since_ms: i64,
+    /// Labels of the tests before.
+    earlier: u64,
     /// What the new champion was given before it was one.
     before: Served,
     found: Rollback,
 }
 
-/// Plays a trial over rows in order of their time. `seen` hears how many rows were taken. `None`
+/// Plays a trial over rows, which are in order of `at_ms`. `seen` hears how many have matured. `None`
 /// without rows.
 pub fn simulate(plan: &Plan, rows: &[Row], mut seen: impl FnMut(usize)) -> Option<Course> {
     let mut game = Game::new(plan, rows)?;
-    let mut start = 0;
-    while start < rows.len() {
-        let end = (start + plan.look_every.max(1)).min(rows.len());
-        rows[start..end].iter().for_each(|row| game.take(row));
-        let now_ms = rows[end - 1].at_ms + plan.labels_delay_ms;
-        game.look(now_ms);
-        seen(end);
-        start = end;
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|index| rows[*index].matures_ms);
+    let mut count = 0;
+    for some in order.chunks(plan.look_every.max(1)) {
+        some.iter().for_each(|index| game.take(&rows[*index]));
+        count += some.len();
+        game.look(rows[order[count - 1]].matures_ms);
+        seen(count);
     }
     game.end()
 }
@@ -183,11 +189,7 @@ impl<'a> Game<'a> {
             && row.at_ms >= swapped.since_ms
             && swapped.found.reason.is_none()
         {
-            swapped.trial.push(Pair {
-                champion: row.pair.challenger,
-                challenger: row.pair.champion,
-                ..row.pair
-            });
+            swapped.trial.push(row.pair.swapped());
         }
     }
 
@@ -290,14 +292,16 @@ impl<'a> Game<'a> {
 impl Swapped {
     fn new(plan: &Plan, since_ms: i64, before: Served) -> Swapped {
         Swapped {
-            trial: Trial::new(plan.settings.rollback(plan.task)),
+            trial: Trial::new(plan.settings.rollback(plan.task, 0)),
             since_ms,
+            earlier: 0,
             before,
             found: Rollback {
                 reason: None,
                 after_ms: None,
                 at_ms: None,
                 labels: 0,
+                confirmed: 0,
                 findings: Vec::new(),
             },
         }
@@ -308,7 +312,8 @@ impl Swapped {
             return;
         }
         self.found.findings = self.trial.look();
-        self.found.labels = self.trial.len() as u64 - self.trial.invalid();
+        let labels = self.trial.len() as u64 - self.trial.invalid();
+        self.found.labels = self.earlier + labels;
         let health = Health {
             rows: served.rows - self.before.rows,
             errors: served.errors - self.before.errors,
@@ -319,6 +324,15 @@ impl Swapped {
         self.found.reason = decide::trip(&plan.settings.policy, &health);
         if self.found.reason.is_some() {
             (self.found.after_ms, self.found.at_ms) = (Some(after_ms), Some(now_ms));
+            return;
+        }
+        // As a live one: what is settled begins anew, or later harm would have to outweigh it.
+        let settled = |finding: &Finding| finding.verdict == Verdict::Fail;
+        if self.found.findings.iter().any(settled) {
+            self.found.confirmed += 1;
+            self.earlier += labels;
+            let design = plan.settings.rollback(plan.task, self.found.confirmed);
+            self.trial = Trial::new(design);
         }
     }
 }
@@ -378,6 +392,7 @@ mod tests {
             let fifth = index % 5 == 0;
             Row {
                 at_ms: index * MINUTE_MS,
+                matures_ms: (index + 60) * MINUTE_MS,
                 pair: Pair {
                     champion: said(fifth && index < turn),
                     challenger: said(fifth && index >= turn),
@@ -395,7 +410,6 @@ mod tests {
         Plan {
             settings,
             task: Task::Binary { threshold: 0.5 },
-            labels_delay_ms: 60 * MINUTE_MS,
             look_every: 100,
             latency_ratio: 1.0,
             identical: false,
@@ -484,6 +498,25 @@ mod tests {
             .map(|it| it.after_ms / MINUTE_MS)
             .collect();
         assert_eq!(after, [559, 759]);
+    }
+
+    #[test]
+    fn rows_count_in_the_order_in_which_they_mature() {
+        let mut settings = settings();
+        settings.gates = vec!["auc > 0".parse().unwrap()];
+        let mut rows = rows(1000, 1000);
+        // Negatives wait for a horizon of a day: all positives come first.
+        for row in rows.iter_mut().filter(|row| row.pair.label == 0.0) {
+            row.matures_ms = row.at_ms + 1440 * MINUTE_MS;
+        }
+        let mut all = plan(&settings);
+        all.to_the_end = true;
+        let course = play(&all, &rows);
+        assert_eq!(
+            (course.last.labels, course.last.positives),
+            (600, Some(500))
+        );
+        assert_eq!(course.last.after_ms, (199 + 1440) * MINUTE_MS);
     }
 
     #[test]

@@ -94,13 +94,17 @@ fn data(text: &mut String, account: &Account) {
         0 => "at once".to_string(),
         delay => format!("{} after the row", span(delay)),
     };
+    let horizon = data.counted_after_ms.map_or(String::new(), |ms| {
+        format!(
+            ", counted at the horizon, {}",
+            span(i64::try_from(ms).unwrap_or(i64::MAX))
+        )
+    });
+    let every = whole(data.look_every as u64);
     line(
         text,
         "labels",
-        &format!(
-            "{delay}; a look after every {}",
-            whole(data.look_every as u64)
-        ),
+        &format!("{delay}{horizon}; a look after every {every}"),
     );
     let policy = &account.policy;
     let file = policy.file.as_deref().unwrap_or("the defaults");
@@ -205,11 +209,12 @@ fn since(text: &mut String, account: &Account) {
         Some(reason) => line(text, "rolled back", reason),
         None if rollback.labels == 0 => line(text, "since then", "no labels of later rows"),
         None => {
-            line(
-                text,
-                "since then",
-                &format!("the old champion was not found better in {on}"),
-            );
+            let told = match rollback.confirmed {
+                0 => format!("the old champion was not found better in {on}"),
+                1 => format!("the new champion was proven better again, in {on}"),
+                tests => format!("the new champion was proven better {tests} times, in {on}"),
+            };
+            line(text, "since then", &told);
             for finding in &rollback.findings {
                 line(text, "", &format!("old against new: {}", found(finding)));
             }
