@@ -245,3 +245,22 @@ fn every_key_has_one_name() {
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(unique.len(), names.len());
 }
+
+#[test]
+fn colours_are_left_away_where_they_are_not_wanted() {
+    let check = |variables: &[(&str, &str)], expected: bool| {
+        let owned = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        assert_eq!(colour_of(&owned.collect::<Vec<_>>()), expected);
+    };
+    check(&[("TERM", "xterm")], true);
+    check(&[("NO_COLOR", "")], true);
+    check(&[("NO_COLOR", "1")], false);
+    check(&[("TERM", "dumb")], false);
+}
+
+#[test]
+fn whoever_runs_this_has_a_name() {
+    assert!(!user_name().is_empty());
+}

@@ -158,7 +158,9 @@ impl Rollout {
         }
         // A rollback does not wait for the controller, which may be counting: the pointer first.
         let mut took_us = None;
+        let can = self.report(slot).is_ok_and(|report| report.can_roll_back);
         if let Ask::RollBack { revision, .. } = &ask
+            && can
             && let Some(roles) = found.roles()
             && revision.is_none_or(|it| it == roles.champion.id)
             && let Some(previous) = &roles.previous
