@@ -1,6 +1,8 @@
 //! Times as a replay reads and writes them: spans such as `3d`, moments such as
 //! `2026-11-25T10:00:00Z`. Never asks what time it is.
 
+use crate::cli::format;
+
 const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
     ("s", 1_000),
@@ -38,27 +40,9 @@ pub fn parse_span(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "expected a time such as 90s, 6h or 3d, at most 3650d".to_string())
 }
 
-/// A span in its two largest units: `3 d 4 h`, `12 min`, `0 s`. Negative spans are told by their size.
+/// A span in its two largest units: `3 d 4 h`, `12 min`, `0 s`.
 pub fn span(ms: i64) -> String {
-    const SIZES: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let mut rest = (ms.unsigned_abs() + 500) / 1000;
-    let mut parts: Vec<String> = Vec::new();
-    for (size, unit) in SIZES {
-        let count = rest / size;
-        rest %= size;
-        if count > 0 {
-            parts.push(format!("{count} {unit}"));
-        } else if !parts.is_empty() {
-            break;
-        }
-        if parts.len() == 2 {
-            break;
-        }
-    }
-    match parts.is_empty() {
-        true => "0 s".to_string(),
-        false => parts.join(" "),
-    }
+    format::age(1, ms.saturating_add(1))
 }
 
 /// Milliseconds since 1970 of a moment: seconds or milliseconds as a number (from 1e11 on they are
@@ -84,18 +68,6 @@ pub fn parse_moment(text: &str) -> Option<i64> {
     }
     let (clock, offset_ms) = offset(time)?;
     Some(days(year, month, day) * DAY_MS + time_of_day(clock)? - offset_ms)
-}
-
-/// A moment to the minute, UTC: `2026-11-25 10:00`.
-pub fn moment(ms: i64) -> String {
-    let (days, rest) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
-    let (year, month, day) = date(days);
-    let minutes = rest / 60_000;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
-        minutes / 60,
-        minutes % 60
-    )
 }
 
 /// A clock's text and the offset behind it in milliseconds.
@@ -144,20 +116,6 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-/// The inverse of [`days`]: year, month, day.
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let years = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * years + years / 4 - years / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = years + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,12 +157,10 @@ mod tests {
         ] {
             assert_eq!(parse_moment(text), Some(expected), "{text}");
         }
-        assert_eq!(moment(expected), "2026-11-25 10:00");
+        assert_eq!(format::time(expected), "2026-11-25 10:00:00");
         assert_eq!(parse_moment("1969-12-31T23:59:59.5Z"), Some(-500));
-        assert_eq!(
-            moment(parse_moment("2024-02-29").unwrap()),
-            "2024-02-29 00:00"
-        );
+        let leap = parse_moment("2024-02-29").unwrap();
+        assert_eq!(format::time(leap), "2024-02-29 00:00:00");
         for text in [
             "",
             "yesterday",

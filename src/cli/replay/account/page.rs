@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{Account, Ending, Money};
-use crate::cli::replay::clock::{moment, span};
+use crate::cli::format::{self, WIDTH, count, evidence, money, percent, time, wrapped};
+use crate::cli::replay::clock::span;
 use crate::cli::replay::simulate::Step;
 use crate::rollout::decide::Decision;
 use crate::rollout::gate::{Finding, Verdict};
@@ -23,7 +24,7 @@ pub fn text(account: &Account) -> String {
     decision(&mut text, account);
     since(&mut text, account);
     match &account.money {
-        Some(money) => told(&mut text, account, money),
+        Some(balance) => told(&mut text, account, balance),
         None if account.policy.task == "regression" => {}
         None => line(
             &mut text,
@@ -70,10 +71,10 @@ fn data(text: &mut String, account: &Account) {
     let data = &account.data;
     line(text, "data", &data.path);
     let positives = data.positives.map_or(String::new(), |positives| {
-        let share = 100.0 * positives as f64 / data.rows.max(1) as f64;
-        format!(", {} positives ({share:.1} %)", whole(positives))
+        let share = percent(positives as f64 / data.rows.max(1) as f64);
+        format!(", {} positives ({share})", count(positives))
     });
-    let rows = whole(data.rows);
+    let rows = count(data.rows);
     line(
         text,
         "rows",
@@ -83,11 +84,7 @@ fn data(text: &mut String, account: &Account) {
         line(
             text,
             "",
-            &format!(
-                "{} to {} UTC",
-                moment(first),
-                moment(first + data.period_ms)
-            ),
+            &format!("{} to {} UTC", time(first), time(first + data.period_ms)),
         );
     }
     let delay = match data.labels_delay_ms {
@@ -100,7 +97,7 @@ fn data(text: &mut String, account: &Account) {
             span(i64::try_from(ms).unwrap_or(i64::MAX))
         )
     });
-    let every = whole(data.look_every as u64);
+    let every = count(data.look_every as u64);
     line(
         text,
         "labels",
@@ -124,21 +121,22 @@ fn models(text: &mut String, account: &Account) {
         &path(&challenger.path),
     );
     if let (Some(one), Some(two)) = (champion.trees, challenger.trees) {
-        row(text, "trees", &whole(one as u64), &whole(two as u64));
+        row(text, "trees", &count(one as u64), &count(two as u64));
     }
     for (one, two) in champion.metrics.iter().zip(&challenger.metrics) {
         row(text, one.name, &metric(one), &metric(two));
     }
-    let agreement = format!(
-        "{:.1} % of decisions are the same",
-        100.0 * account.agreement
-    );
+    let agreement = percent(account.agreement);
     if account.policy.task != "regression" {
-        line(text, "agreement", &agreement);
+        line(
+            text,
+            "agreement",
+            &format!("{agreement} of decisions are the same"),
+        );
     }
     if account.failed > 0 {
         let reason = account.failure.as_deref().unwrap_or_default();
-        let rows = whole(account.failed);
+        let rows = count(account.failed);
         line(
             text,
             "failed",
@@ -153,7 +151,7 @@ fn decision(text: &mut String, account: &Account) {
         line(
             text,
             "",
-            &format!("at {} UTC", moment(first + account.last.after_ms)),
+            &format!("at {} UTC", time(first + account.last.after_ms)),
         );
     }
     for step in &account.steps {
@@ -181,7 +179,7 @@ fn decision(text: &mut String, account: &Account) {
             "",
             &format!(
                 "about {} more labels are likely to be enough",
-                whole(needed)
+                count(needed)
             ),
         );
     }
@@ -222,52 +220,53 @@ fn since(text: &mut String, account: &Account) {
     }
 }
 
-fn told(text: &mut String, account: &Account, money: &Money) {
-    let (per_hour, lower, upper) = (money.per_hour, money.per_hour_lower, money.per_hour_upper);
-    let range = format!("{} to {}", amount(lower), amount(upper));
+fn told(text: &mut String, account: &Account, balance: &Money) {
+    let [per_hour, lower, upper] = [
+        balance.per_hour,
+        balance.per_hour_lower,
+        balance.per_hour_upper,
+    ];
+    let per_hour = format::money_interval(per_hour, lower, upper);
     line(
         text,
         "money",
-        &format!(
-            "the challenger saves {} an hour ({range})",
-            amount(per_hour)
-        ),
+        &format!("the challenger saves {per_hour} an hour"),
     );
-    if let Some(saved) = money.since_promotion {
+    if let Some(saved) = balance.since_promotion {
         let until = match account.outcome {
             Ending::RolledBack => "to the rollback",
             _ => "to the end",
         };
+        let saved = money(saved);
         line(
             text,
             "",
-            &format!("{} saved from the promotion {until}", amount(saved)),
+            &format!("{saved} saved from the promotion {until}"),
         );
     }
-    if let Some(saved) = money.against_waiting {
-        let wait = span(money.against_ms);
-        let cut = if money.wait_is_cut {
-            ", as far as the rows go"
-        } else {
-            ""
+    if let Some(saved) = balance.against_waiting {
+        let wait = span(balance.against_ms);
+        let cut = match balance.wait_is_cut {
+            true => ", as far as the rows go",
+            false => "",
         };
         let told = match saved >= 0.0 {
-            true => format!("{} more than by waiting {wait}{cut}", amount(saved)),
-            false => format!(
-                "{} less than by promoting untested after {wait}",
-                amount(-saved)
-            ),
+            true => format!("{} more than by waiting {wait}{cut}", money(saved)),
+            false => {
+                let lost = money(-saved);
+                format!("{lost} less than by promoting untested after {wait}")
+            }
         };
         line(text, "", &told);
     }
-    if money.since_promotion.is_none() {
-        let all = amount(money.all_rows);
+    if balance.since_promotion.is_none() {
+        let all = money(balance.all_rows);
         line(text, "", &format!("{all} saved, had it answered every row"));
     }
 }
 
 fn found(finding: &Finding) -> String {
-    let gate = format!("{} > {}", finding.measure, finding.bound + 0.0);
+    let gate = format!("{} > {}", finding.measure, format::setting(finding.bound));
     let verdict = match finding.verdict {
         Verdict::Pass => "proven".to_string(),
         Verdict::Fail => "provably not so".to_string(),
@@ -279,83 +278,32 @@ fn found(finding: &Finding) -> String {
     if finding.estimate.is_nan() {
         return format!("{gate}: {verdict}");
     }
-    format!(
-        "{gate}: {verdict}: {} ({} to {}), e-value {} of {}",
-        figure(finding.estimate),
-        figure(finding.lower),
-        figure(finding.upper),
-        evidence(finding.e_value),
-        evidence(finding.threshold)
-    )
+    let told = format::difference(finding.estimate, finding.lower, finding.upper);
+    let [got, threshold] = [finding.e_value, finding.threshold].map(evidence);
+    format!("{gate}: {verdict}: {told}, e-value {got} of {threshold}")
 }
 
 fn labels(labels: u64, positives: Option<u64>) -> String {
     match positives {
-        Some(positives) => format!("{} labels, {} positives", whole(labels), whole(positives)),
-        None => format!("{} labels", whole(labels)),
+        Some(positives) => format!("{} labels, {} positives", count(labels), count(positives)),
+        None => format!("{} labels", count(labels)),
     }
 }
 
 fn metric(metric: &Metric) -> String {
-    if metric.value.is_nan() {
-        return "–".to_string();
-    }
-    let [value, lower, upper] = [metric.value, metric.lower, metric.upper].map(figure);
-    format!("{value} ({lower} to {upper})")
+    format::interval(metric.value, metric.lower, metric.upper)
 }
 
 fn line(text: &mut String, name: &str, value: &str) {
-    // Writing to a string cannot fail.
-    let _written = writeln!(text, "{name:<INDENT$}{value}");
+    for (index, value) in wrapped(value, WIDTH - INDENT).iter().enumerate() {
+        let name = if index == 0 { name } else { "" };
+        // Writing to a string cannot fail.
+        let _written = writeln!(text, "{name:<INDENT$}{value}");
+    }
 }
 
 fn row(text: &mut String, name: &str, one: &str, two: &str) {
-    line(text, name, &format!("{one:<COLUMN$}{two}"));
-}
-
-/// Four digits behind the point, fewer of large numbers.
-fn figure(value: f64) -> String {
-    match value.abs() {
-        size if size.is_nan() => "–".to_string(),
-        size if size < 10.0 => format!("{value:.4}"),
-        size if size < 1000.0 => format!("{value:.2}"),
-        _ => signed(value),
-    }
-}
-
-/// Evidence beyond a million is evidence enough.
-fn evidence(value: f64) -> String {
-    match value > 1e6 {
-        true => "over 1,000,000".to_string(),
-        false if value < 1000.0 => format!("{}", (value * 10.0).round() / 10.0),
-        false => signed(value),
-    }
-}
-
-fn amount(value: f64) -> String {
-    match value.abs() {
-        size if size.is_nan() => "–".to_string(),
-        size if size < 1000.0 => format!("{value:.2}"),
-        _ => signed(value),
-    }
-}
-
-fn signed(value: f64) -> String {
-    let sign = if value < 0.0 { "-" } else { "" };
-    format!("{sign}{}", whole(value.abs().round() as u64))
-}
-
-/// `12,345`.
-fn whole(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let _written = writeln!(text, "{name:<INDENT$}{one:<COLUMN$}{two}");
 }
 
 #[cfg(test)]
@@ -363,26 +311,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(whole(1_234_567), "1,234,567");
-        assert_eq!(
-            [figure(0.12345), figure(-12.345), figure(-12_345.6)],
-            [
-                "0.1235".to_string(),
-                "-12.35".to_string(),
-                "-12,346".to_string()
-            ]
-        );
-        assert_eq!([figure(f64::NAN), amount(f64::NAN)], ["–", "–"]);
-        assert_eq!(
-            [1e9, 20.0, 1.23, 2345.6].map(evidence),
-            ["over 1,000,000", "20", "1.2", "2,346"]
-        );
-    }
-
-    #[test]
     fn paths_keep_their_end() {
         assert_eq!(short("models/fraud/2", 20), "models/fraud/2");
         assert_eq!(short("models/fraud/2", 8), "…fraud/2");
+    }
+
+    #[test]
+    fn long_lines_go_on_below() {
+        let mut text = String::new();
+        line(&mut text, "why", &["because"; 12].join(" "));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("why           because because"));
+        assert_eq!(lines[1], "              because because");
     }
 }
