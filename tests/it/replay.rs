@@ -273,8 +273,14 @@ fn what_is_wrong_is_said_with_its_place() {
         "labels come after 8 d, and rollout.label_horizon is 7 d",
     );
     check(&row("1"), &["--policy", "missing.toml"], "missing.toml");
+}
 
-    std::fs::write(&data, row("1")).unwrap();
+#[test]
+fn missing_folders_and_files_are_named_and_columns_can_be_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("d.csv");
+    let [one, two] = ["tests/golden/xgb-binary", "tests/golden/xgb-dart"];
+    let header = "alpha,beta,gamma,delta,epsilon,zeta";
     let missing = complaint(&data, "nowhere", two, &[]);
     assert_eq!(
         missing,
