@@ -284,7 +284,9 @@ impl Controller {
                 action = Some(Action::Trial(Box::new(judged), "controller".to_string()));
             }
         }
-        report.cost_of_waiting = waiting(&report, course.counted.rows_per_hour);
+        if course.settings.is_priced() {
+            report.cost_of_waiting = waiting(&report, course.counted.rows_per_hour);
+        }
         (report, action)
     }
 

@@ -163,6 +163,7 @@ fn report() -> served::Report {
         rows_per_hour: 12_345.4,
         champion: Some(standing(3, NOW - 12 * DAY, 0.0)),
         challengers: vec![trial(4, open, &policy())],
+        can_roll_back: true,
         previous: Some(previous),
         cost_of_waiting: Some(served::Waiting {
             revision: 4,
