@@ -7,6 +7,7 @@ mod decisions;
 mod format;
 mod page;
 mod promote;
+mod replay;
 mod report;
 mod rollback;
 mod serve;
@@ -51,6 +52,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Replay(replay::Arguments),
     Status(status::Arguments),
     Promote(promote::Arguments),
     Rollback(rollback::Arguments),
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         _ if arguments.version => print(&version()),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Promote(arguments)) => promote::run(&arguments),
         Some(Command::Rollback(arguments)) => rollback::run(&arguments),

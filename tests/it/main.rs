@@ -24,6 +24,8 @@ mod onnx_engine;
 #[cfg(test)]
 mod random_onnx;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod sockets;
