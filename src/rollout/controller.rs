@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::acts::{self, conflict};
 use super::course::Course;
 use super::decide::{Approval, Decision, Stage};
 use super::document::{Document, Name};
@@ -18,7 +19,7 @@ use super::judge::{self, Judged};
 use super::report::{Report, Trial, Waiting};
 use super::score::Task;
 use super::{Ask, Done, Shared};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::journal::{lease, roles};
 use crate::model::slot::{Arrival, Plan};
 use crate::serve::record::now_ms;
@@ -146,7 +147,7 @@ impl Controller {
             {
                 // Somebody else's decision since then is overruled: this one was carried out.
                 self.refresh(course)?;
-                if course.write(&journal, document, decision)? {
+                if self.shared.write(course, document, decision)? {
                     course.pending = None;
                 }
             }
@@ -187,13 +188,13 @@ impl Controller {
         let Some(roles) = course.slot.roles() else {
             return Ok(());
         };
-        let journal = self.shared.journal.clone();
         let now = now_ms();
         let Some(document) = course.document.clone() else {
             let name = Name::from(roles.champion.named());
             let what = json!({"to": name, "reasons": ["the first revision of the slot"]});
             let record = judge::record(course, "begin", "controller", what);
-            course.write(&journal, Document::new(name, now), record)?;
+            self.shared
+                .write(course, Document::new(name, now), record)?;
             return Ok(());
         };
         let champion_gone = !course
@@ -207,7 +208,7 @@ impl Controller {
             let what =
                 json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
             let record = judge::record(course, "rollback", "controller", what);
-            course.write(&journal, after, record)?;
+            self.shared.write(course, after, record)?;
             return Ok(());
         }
         for challenger in &roles.challengers {
@@ -238,7 +239,7 @@ impl Controller {
             "reasons": ["a new revision arrived"],
         });
         let record = judge::record(course, "shadow", "controller", what);
-        let written = course.write(&self.shared.journal.clone(), after, record)?;
+        let written = self.shared.write(course, after, record)?;
         if written {
             tracing::info!(
                 slot = course.slot.name,
@@ -254,11 +255,14 @@ impl Controller {
         let now = now_ms();
         let mut report = self.blank(course, now);
         let mut action = None;
-        let (previous, reason) = judge::previous(course, now);
+        let (previous, reason) = judge::previous(course);
         if let (Some(reason), Some(trial)) = (reason, &previous) {
             action = Some(Action::RollBack(reason, Box::new(trial.clone())));
         }
         report.previous = previous;
+        if action.is_none() && judge::is_settled(course) {
+            action = Some(Action::Retest);
+        }
         let trials = course
             .document
             .as_ref()
@@ -333,143 +337,19 @@ impl Controller {
         let away = self.journal_error.is_some();
         let done = match action {
             Action::RollBack(reason, trial) if self.leader || away => {
-                self.roll_back(course, "controller", &reason, Some(*trial))
+                acts::roll_back(&self.shared, course, "controller", &reason, Some(*trial))
+            }
+            Action::Retest if self.leader && course.pending.is_none() => {
+                acts::retest(&self.shared, course)
             }
             Action::Trial(judged, actor) if self.leader && course.pending.is_none() => {
-                self.conclude(course, &judged, &actor)
+                acts::conclude(&self.shared, course, &judged, &actor)
             }
             _ => return,
         };
         if let Err(error) = done {
             self.journal_error = Some(error.message);
         }
-    }
-
-    /// Goes back to the previous champion: first here, by a pointer, then in the journal.
-    fn roll_back(
-        &mut self,
-        course: &mut Course,
-        actor: &str,
-        reason: &str,
-        trial: Option<Trial>,
-    ) -> Result<Done, Error> {
-        let began = Instant::now();
-        let Some(document) = course.document.clone() else {
-            return Err(conflict("nothing was promoted"));
-        };
-        let (now, mut after) = (now_ms(), document.clone());
-        if !after.roll_back(now, course.seq.unwrap_or(0), reason) {
-            return Err(conflict("there is no previous champion"));
-        }
-        let Some(back) = course.resident(&after.champion) else {
-            return Err(conflict(format!(
-                "revision {} is not loaded",
-                after.champion.revision
-            )));
-        };
-        self.shared.server.bury(course.slot.promote(back.uid));
-        let took_us = began.elapsed().as_micros() as u64;
-        if actor == "controller" {
-            after.rolled_back_ms.push(now);
-        }
-        let done = Done {
-            decision: "rollback",
-            from: Some(document.champion.clone()),
-            to: Some(after.champion.clone()),
-            stage: None,
-            took_us,
-        };
-        let what = json!({
-            "from": document.champion,
-            "to": after.champion,
-            "reasons": [reason],
-            "evidence": trial,
-        });
-        let record = judge::record(course, "rollback", actor, what);
-        tracing::warn!(
-            slot = course.slot.name,
-            from = document.champion.revision,
-            to = after.champion.revision,
-            actor,
-            reason,
-            "rolled back"
-        );
-        match course.write(&self.shared.journal.clone(), after.clone(), record.clone()) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => {
-                course.document = Some(after.clone());
-                course.pending = Some((after, record));
-            }
-        }
-        Ok(done)
-    }
-
-    /// Takes a challenger to its next stage, or ends its trial.
-    fn conclude(
-        &mut self,
-        course: &mut Course,
-        judged: &Judged,
-        actor: &str,
-    ) -> Result<Done, Error> {
-        let Some(document) = course.document.clone() else {
-            return Err(conflict("nothing is on trial"));
-        };
-        let (name, now) = (judged.trial.name.clone(), now_ms());
-        let seq = course.seq.unwrap_or(0);
-        let next = judged.trial.stage + 1;
-        let stage = course.stage(next);
-        let mut after = document.clone();
-        let decision = match (judged.judgement.decision, stage) {
-            (Decision::Promote, Stage::Full) => {
-                after.promote(name.clone(), now, seq);
-                if actor == "controller" {
-                    after.promoted_ms.push(now);
-                }
-                "promote"
-            }
-            (Decision::Promote, _) => {
-                after.advance(&name.mark, next, now);
-                "advance"
-            }
-            (Decision::Rollback, _) => {
-                after.dismiss(&name.mark, now, &judged.judgement.reasons.join("; "));
-                "hold"
-            }
-            (Decision::Hold, _) => return Err(conflict(judged.judgement.reasons.join("; "))),
-        };
-        let stage = (decision == "advance").then(|| stage.to_string());
-        let what = json!({
-            "from": document.champion,
-            "to": name,
-            "stage": stage,
-            "reasons": judged.judgement.reasons,
-            "evidence": judged.report,
-        });
-        let record = judge::record(course, decision, actor, what);
-        if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict(
-                "another process decided at the same time; look again",
-            ));
-        }
-        self.shared.server.bury(course.follow());
-        tracing::info!(
-            slot = course.slot.name,
-            revision = name.revision,
-            decision,
-            stage,
-            actor,
-            verdicts = judge::verdicts(&judged.report.findings),
-            reasons = judged.judgement.reasons.join("; "),
-            "decided"
-        );
-        course.arrange(&self.shared.journal.clone())?;
-        Ok(Done {
-            decision,
-            from: Some(document.champion),
-            to: Some(name),
-            stage,
-            took_us: 0,
-        })
     }
 
     fn obey(&mut self, command: Command) {
@@ -482,7 +362,7 @@ impl Controller {
         let result = match self.courses.remove(&slot) {
             None => Err(conflict(format!("slot \"{slot}\" has no trials"))),
             Some(mut course) => {
-                let result = self.obey_in(&mut course, &ask, &actor);
+                let result = acts::obey(&self.shared, &mut course, &ask, &actor);
                 let (report, _action) = self.judge(&mut course);
                 self.shared.report(report);
                 self.courses.insert(slot.clone(), course);
@@ -493,150 +373,6 @@ impl Controller {
         self.publish(&[]);
         // Who asked may be gone.
         let _sent = reply.send(result);
-    }
-
-    fn obey_in(&mut self, course: &mut Course, ask: &Ask, actor: &str) -> Result<Done, Error> {
-        match ask {
-            Ask::RollBack {
-                revision: None,
-                reason,
-            } => self.roll_back(course, actor, reason, None),
-            Ask::RollBack {
-                revision: Some(revision),
-                reason,
-            } => self.give_up(course, *revision, actor, reason),
-            Ask::Promote { revision, force } => {
-                let name = wanted(course, *revision)?;
-                if *force {
-                    return self.force(course, name, actor);
-                }
-                self.approve(course, &name, actor)
-            }
-        }
-    }
-
-    /// Ends a challenger's trial, or goes back when the revision is the champion.
-    fn give_up(
-        &mut self,
-        course: &mut Course,
-        revision: u64,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Done, Error> {
-        let Some(document) = course.document.clone() else {
-            return Err(conflict("nothing is on trial"));
-        };
-        if document.champion.revision == revision {
-            return self.roll_back(course, actor, reason, None);
-        }
-        let on_trial = document.challengers.iter();
-        let Some(trial) = on_trial
-            .map(|it| &it.name)
-            .find(|it| it.revision == revision)
-        else {
-            return Err(conflict(format!("revision {revision} is not on trial")));
-        };
-        let mut after = document.clone();
-        after.dismiss(&trial.mark, now_ms(), reason);
-        let what = json!({"from": document.champion, "to": trial, "reasons": [reason]});
-        let record = judge::record(course, "hold", actor, what);
-        if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict(
-                "another process decided at the same time; look again",
-            ));
-        }
-        self.shared.server.bury(course.follow());
-        course.arrange(&self.shared.journal.clone())?;
-        Ok(Done {
-            decision: "hold",
-            from: Some(document.champion.clone()),
-            to: Some(trial.clone()),
-            stage: None,
-            took_us: 0,
-        })
-    }
-
-    /// Makes a revision the champion without evidence, on a person's word.
-    fn force(&mut self, course: &mut Course, name: Name, actor: &str) -> Result<Done, Error> {
-        let Some(document) = course.document.clone() else {
-            return Err(conflict("no champion answers yet"));
-        };
-        if course.resident(&name).is_none() {
-            return Err(conflict(format!(
-                "revision {} is not loaded",
-                name.revision
-            )));
-        }
-        let index = document.challengers.iter().position(|it| it.name == name);
-        let evidence: Option<Value> = index
-            .and_then(|index| judge::challenger(course, index, now_ms()))
-            .and_then(|judged| serde_json::to_value(judged.report).ok());
-        let mut after = document.clone();
-        after.promote(name.clone(), now_ms(), course.seq.unwrap_or(0));
-        let what = json!({
-            "from": document.champion,
-            "to": name,
-            "reasons": ["forced: a person promoted it whatever the evidence"],
-            "evidence": evidence,
-        });
-        let record = judge::record(course, "promote", actor, what);
-        if !course.write(&self.shared.journal.clone(), after, record)? {
-            return Err(conflict(
-                "another process decided at the same time; look again",
-            ));
-        }
-        self.shared.server.bury(course.follow());
-        course.arrange(&self.shared.journal.clone())?;
-        tracing::warn!(
-            slot = course.slot.name,
-            revision = name.revision,
-            actor,
-            "promoted by force"
-        );
-        Ok(Done {
-            decision: "promote",
-            from: Some(document.champion),
-            to: Some(name),
-            stage: None,
-            took_us: 0,
-        })
-    }
-
-    /// Lets a challenger take its next step, if the evidence allows it.
-    fn approve(&mut self, course: &mut Course, name: &Name, actor: &str) -> Result<Done, Error> {
-        let trials = course
-            .document
-            .iter_mut()
-            .flat_map(|it| &mut it.challengers);
-        let mut index = None;
-        for (position, trial) in trials.enumerate() {
-            if trial.name == *name {
-                trial.approved = true;
-                index = Some(position);
-            }
-        }
-        let judged = index.and_then(|index| judge::challenger(course, index, now_ms()));
-        let trials = course
-            .document
-            .iter_mut()
-            .flat_map(|it| &mut it.challengers);
-        for trial in trials {
-            trial.approved = false;
-        }
-        let Some(judged) = judged else {
-            return Err(conflict(format!(
-                "revision {} is not on trial",
-                name.revision
-            )));
-        };
-        if judged.judgement.decision == Decision::Promote {
-            return self.conclude(course, &judged, actor);
-        }
-        Err(conflict(format!(
-            "revision {} is not ready: {}; \"force\" promotes it all the same",
-            name.revision,
-            judged.judgement.reasons.join("; ")
-        )))
     }
 
     /// Tells the folder's task what was decided. Before the journal was read nothing is told.
@@ -667,39 +403,15 @@ impl Controller {
         if changed {
             server.set_plans(plans);
         }
-        let count = if self.leader { 1 } else { 0 };
-        self.shared.leader.store(count == 1, Ordering::Relaxed);
+        self.shared.leader.store(self.leader, Ordering::Relaxed);
     }
 }
 
 /// What a look leads to.
 enum Action {
     RollBack(String, Box<Trial>),
+    Retest,
     Trial(Box<Judged>, String),
-}
-
-/// The revision that a person means.
-fn wanted(course: &Course, revision: Option<u64>) -> Result<Name, Error> {
-    let Some(document) = &course.document else {
-        return Err(conflict("no champion answers yet"));
-    };
-    let Some(revision) = revision else {
-        return match document.challengers.as_slice() {
-            [] => Err(conflict("nothing is on trial")),
-            [only] => Ok(only.name.clone()),
-            _ => Err(conflict("several revisions are on trial; name one")),
-        };
-    };
-    if document.champion.revision == revision {
-        return Err(conflict(format!(
-            "revision {revision} is the champion already"
-        )));
-    }
-    let roles = course.slot.roles();
-    let resident = roles.as_ref().and_then(|roles| roles.revision(revision));
-    resident
-        .map(|it| Name::from(it.named()))
-        .ok_or_else(|| conflict(format!("revision {revision} is not loaded")))
 }
 
 /// What an hour of waiting costs, by the challenger that saves most.
@@ -715,8 +427,4 @@ fn waiting(report: &Report, rows_per_hour: f64) -> Option<Waiting> {
         lower: best.saving.lower * rows_per_hour,
         upper: best.saving.upper * rows_per_hour,
     })
-}
-
-fn conflict(message: impl Into<String>) -> Error {
-    Error::new(Code::Conflict, message)
 }

@@ -30,7 +30,7 @@ pub struct Course {
     /// `None` until a champion answers.
     pub document: Option<Document>,
     /// A decision that was carried out here and is not written yet.
-    pub pending: Option<(Document, String)>,
+    pub pending: Option<(Document, (&'static str, String))>,
     pub matured: Matured,
     /// Each challenger against the champion, in the document's order.
     pub trials: Vec<Paired>,
@@ -132,13 +132,13 @@ impl Course {
         &mut self,
         journal: &Journal,
         document: Document,
-        decision: String,
+        decision: Option<String>,
     ) -> Result<bool, Error> {
         let json = serde_json::to_string(&document)
             .map_err(|error| Error::internal(format!("roles: {error}")))?;
         let (slot, generation) = (self.slot.name.clone(), self.generation);
         let written = journal.run_blocking(move |store| {
-            roles::decide(store, &slot, generation, &json, Some(&decision))
+            roles::decide(store, &slot, generation, &json, decision.as_deref())
         })?;
         let Some(generation) = written else {
             return Ok(false);
@@ -199,29 +199,25 @@ impl Course {
         let mut wanted = Vec::new();
         for trial in &document.challengers {
             let design = self.settings.promotion(task);
-            let paired = Paired::new(champion, &trial.name.mark, trial.since_ms, design);
-            wanted.push((paired, trial.from_seq));
+            let start = (trial.since_ms, trial.from_seq);
+            wanted.push(Paired::new(champion, &trial.name.mark, start, design));
         }
         let sound = document.previous.as_ref().filter(|it| it.sound);
         if let Some(previous) = sound {
-            let design = self.settings.rollback(task);
-            let paired = Paired::new(champion, &previous.name.mark, document.since_ms, design);
-            wanted.push((paired, previous.from_seq));
+            let design = self.settings.rollback(task, previous.tests);
+            let start = (document.since_ms, previous.from_seq);
+            wanted.push(Paired::new(champion, &previous.name.mark, start, design));
         }
         let has_rollback = sound.is_some();
         let (slot, seq) = (self.slot.name.clone(), self.seq.unwrap_or(0));
         let mut ready = Vec::new();
-        for (mut paired, from_seq) in wanted {
-            let old = known.iter().position(|it| {
-                (&it.champion, &it.challenger, it.since_ms)
-                    == (&paired.champion, &paired.challenger, paired.since_ms)
-            });
+        for mut paired in wanted {
+            let old = known.iter().position(|it| it.is_of(&paired));
             if let Some(index) = old {
                 paired = known.swap_remove(index);
             } else {
-                take(journal, &slot, (from_seq, Some(seq)), |row| {
-                    paired.push(row)
-                })?;
+                let missed = (paired.from_seq, Some(seq));
+                take(journal, &slot, missed, |row| paired.push(row))?;
             }
             ready.push(paired);
         }

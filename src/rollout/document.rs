@@ -36,8 +36,11 @@ pub struct Name {
 pub struct Previous {
     #[serde(flatten)]
     pub name: Name,
-    /// The last outcome before it was replaced: the test that may roll back counts from there.
+    /// The test that may roll back counts from the outcome after this one.
     pub from_seq: i64,
+    /// Tests before this one, which found that the champion is better: see [`Document::retest`].
+    #[serde(default)]
+    pub tests: u32,
     /// Whether the controller may go back to it: not when it was itself rolled back from.
     pub sound: bool,
 }
@@ -163,6 +166,7 @@ impl Document {
         self.previous = Some(Previous {
             name: old,
             from_seq,
+            tests: 0,
             sound: true,
         });
         self.since_ms = now_ms;
@@ -180,11 +184,21 @@ impl Document {
         self.previous = Some(Previous {
             name: bad,
             from_seq,
+            tests: 0,
             sound: false,
         });
         self.since_ms = now_ms;
         self.restart(now_ms, from_seq);
         true
+    }
+
+    /// Begins a new test of whether to roll back, from the next outcome on. What speaks for the champion
+    /// now would hide for long that it turns bad later.
+    pub fn retest(&mut self, from_seq: i64) {
+        if let Some(previous) = &mut self.previous {
+            previous.from_seq = from_seq;
+            previous.tests += 1;
+        }
     }
 
     /// Ends a challenger's trial.

@@ -36,9 +36,10 @@ pub enum Given {
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
 impl Counts {
-    /// Labels that ended in the status with this place in [`NAMES`].
-    pub fn get(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |it| it.load(Ordering::Relaxed))
+    /// Labels by status.
+    pub fn all(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.iter().map(|it| it.load(Ordering::Relaxed));
+        NAMES.into_iter().zip(counts).collect()
     }
 
     fn add(&self, name: &str) {

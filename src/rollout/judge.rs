@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::course::Course;
 use super::decide::{self, Evidence, Judgement, ShareCounts, Stage};
 use super::document::{Document, Name, OnTrial, WEEK_MS};
-use super::gate::Finding;
+use super::gate::{Finding, Verdict};
 use super::report::{Money, ShadowCounts, Standing, Trial};
 use super::score::Task;
 use super::vitals::Vitals;
@@ -118,7 +118,7 @@ fn evidence(
 }
 
 /// Judges the previous champion, and the present one's vitals: why to go back, if so.
-pub fn previous(course: &mut Course, now_ms: i64) -> (Option<Trial>, Option<String>) {
+pub fn previous(course: &mut Course) -> (Option<Trial>, Option<String>) {
     let Some(document) = course.document.clone() else {
         return (None, None);
     };
@@ -183,8 +183,15 @@ pub fn previous(course: &mut Course, now_ms: i64) -> (Option<Trial>, Option<Stri
     if reason.is_some() {
         report.decision = decide::Decision::Rollback;
     }
-    let _elapsed_only_in_reports = now_ms;
     (Some(report), reason)
+}
+
+/// Whether the test that may roll back has found the champion better, or takes no more pairs.
+pub fn is_settled(course: &mut Course) -> bool {
+    course.rollback.as_mut().is_some_and(|it| {
+        let mut findings = it.trial.look().into_iter();
+        it.is_full() || findings.any(|finding| finding.verdict == Verdict::Fail)
+    })
 }
 
 /// What is known of a revision.
@@ -205,8 +212,13 @@ pub fn standing(course: &mut Course, name: &Name, since_ms: i64) -> Standing {
     }
 }
 
-/// What a decision rests on, as the journal keeps it.
-pub fn record(course: &Course, decision: &str, actor: &str, what: Value) -> String {
+/// A decision and what it rests on, as the journal keeps it.
+pub fn record(
+    course: &Course,
+    decision: &'static str,
+    actor: &str,
+    what: Value,
+) -> (&'static str, String) {
     let mut record = json!({
         "decision": decision,
         "slot": course.slot.name,
@@ -220,7 +232,7 @@ pub fn record(course: &Course, decision: &str, actor: &str, what: Value) -> Stri
     if let (Value::Object(record), Value::Object(what)) = (&mut record, what) {
         record.extend(what);
     }
-    record.to_string()
+    (decision, record.to_string())
 }
 
 /// Why the controller promotes nothing for now.

@@ -27,8 +27,9 @@ pub struct Paired {
     pub champion: String,
     /// Who has to be better.
     pub challenger: String,
-    /// Predictions made before do not count.
+    /// Predictions made before do not count, and outcomes up to this number do not either.
     pub since_ms: i64,
+    pub from_seq: i64,
     pub trial: Trial,
     /// The outcomes' numbers, in the trial's order.
     seqs: Vec<i64>,
@@ -97,12 +98,18 @@ impl Recent {
 }
 
 impl Paired {
-    /// A trial of predictions made from `since_ms` on.
-    pub fn new(champion: &str, challenger: &str, since_ms: i64, design: Design) -> Paired {
+    /// A trial of predictions made from a time on, by outcomes after a number.
+    pub fn new(
+        champion: &str,
+        challenger: &str,
+        (since_ms, from_seq): (i64, i64),
+        design: Design,
+    ) -> Paired {
         Paired {
             champion: champion.to_string(),
             challenger: challenger.to_string(),
             since_ms,
+            from_seq,
             trial: Trial::new(design),
             seqs: Vec::new(),
             unpaired: 0,
@@ -112,7 +119,7 @@ impl Paired {
 
     /// Takes an outcome, or the correction of one.
     pub fn push(&mut self, row: &OutcomeRow) {
-        if row.at_ms < self.since_ms {
+        if row.at_ms < self.since_ms || row.seq <= self.from_seq {
             return;
         }
         let Some(pair) = self.pair(row) else {
@@ -131,6 +138,13 @@ impl Paired {
         self.agreed += u64::from(self.agrees(&pair));
         self.seqs.push(row.seq);
         self.trial.push(pair);
+    }
+
+    /// Whether both are the same trial.
+    pub fn is_of(&self, other: &Paired) -> bool {
+        self.champion == other.champion
+            && self.challenger == other.challenger
+            && (self.since_ms, self.from_seq) == (other.since_ms, other.from_seq)
     }
 
     /// Whether it takes no more pairs.
@@ -247,7 +261,7 @@ mod tests {
             t_star: 1000.0,
             t_star_positives: 100.0,
         };
-        Paired::new("a", "b", 1002, design)
+        Paired::new("a", "b", (1002, 0), design)
     }
 
     #[test]

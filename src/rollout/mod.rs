@@ -2,6 +2,7 @@
 //! moved by evidence. This file is what others see of it; the mathematics is in [`score`],
 //! [`sequential`], [`gate`] and [`decide`], which know no clock and no slot.
 
+mod acts;
 mod controller;
 mod course;
 pub mod decide;
@@ -10,6 +11,7 @@ pub mod feedback;
 pub mod gate;
 mod judge;
 pub mod matured;
+mod measured;
 pub mod reading;
 mod recording;
 pub mod report;
@@ -32,8 +34,10 @@ use crate::journal::decisions::{self, Entry};
 use crate::journal::{Health, Journal};
 use crate::serve::{Server, shadow};
 use crate::task::{Priority, Supervisor};
+use crate::telemetry::trials::Trials;
 use controller::{Command, Controller};
-use document::Name;
+use course::Course;
+use document::{Document, Name};
 use feedback::Counts;
 use report::Report;
 pub use settings::{Absence, Kind, Maturity, Settings, SlotSettings};
@@ -52,6 +56,8 @@ pub struct Shared {
     overridden: Mutex<BTreeSet<String>>,
     leader: AtomicBool,
     counts: Counts,
+    /// Decisions that this process wrote, by slot and name.
+    decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 /// What a person asks for.
@@ -103,6 +109,7 @@ impl Rollout {
             overridden: Mutex::default(),
             leader: AtomicBool::new(false),
             counts: Counts::default(),
+            decisions: Mutex::default(),
         });
         if let Some(records) = server.records() {
             let sink = move |shadowed| journal.append(recording::predictions(shadowed, &settings));
@@ -208,9 +215,23 @@ impl Rollout {
         self.0.leader.load(Ordering::Relaxed)
     }
 
-    /// Labels by what became of them.
-    pub fn counts(&self) -> &Counts {
-        &self.0.counts
+    /// All of it, as the metrics have it.
+    pub fn metrics(&self) -> Trials {
+        let decisions = lock(&self.0.decisions);
+        let mut trials = Trials {
+            journal: Some(measured::journal(&self.journal())),
+            leader: self.is_leader(),
+            labels: self.0.counts.all(),
+            decisions: decisions
+                .iter()
+                .map(|((slot, decision), count)| (slot.clone(), *decision, *count))
+                .collect(),
+            ..Trials::default()
+        };
+        for report in self.reports() {
+            measured::add(&report, &mut trials);
+        }
+        trials
     }
 
     /// Writes what waits in the journal; false when that takes longer than `limit`. Blocks.
@@ -230,6 +251,23 @@ impl std::fmt::Debug for Rollout {
 impl Shared {
     fn report(&self, report: Report) {
         lock(&self.reports).insert(report.slot.clone(), Arc::new(report));
+    }
+
+    /// Writes a document with the decision that led to it, and counts it. False when somebody else was
+    /// first.
+    fn write(
+        &self,
+        course: &mut Course,
+        document: Document,
+        record: (&'static str, String),
+    ) -> Result<bool, Error> {
+        let (decision, body) = record;
+        let written = course.write(&self.journal, document, Some(body))?;
+        if written {
+            let name = (course.slot.name.clone(), decision);
+            *lock(&self.decisions).entry(name).or_default() += 1;
+        }
+        Ok(written)
     }
 
     fn is_overridden(&self, slot: &str) -> bool {

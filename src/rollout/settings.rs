@@ -164,8 +164,10 @@ impl SlotSettings {
         }
     }
 
-    /// What the old champion has to show.
-    pub fn rollback(&self, task: Task) -> Design {
+    /// What the old champion has to show, in the test after so many others. The budget is spent as
+    /// 1/2, 1/6, 1/12, … of the whole.
+    pub fn rollback(&self, task: Task, tests: u32) -> Design {
+        let test = f64::from(tests);
         let first = self.gates(&task).into_iter().take(1);
         Design {
             gates: first
@@ -178,7 +180,7 @@ impl SlotSettings {
                     ..gate
                 })
                 .collect(),
-            alpha: self.rollback_alpha,
+            alpha: self.rollback_alpha / ((test + 1.0) * (test + 2.0)),
             ..self.design(task)
         }
     }

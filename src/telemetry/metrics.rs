@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::trials::{self, Trials};
 use crate::model::revision::Revision;
 use crate::model::slot::Slot;
 use crate::model::usage::{
@@ -56,6 +57,7 @@ struct Past {
 struct Scrape {
     server: Arc<Server>,
     doors: Doors,
+    trials: Trials,
     slots: Vec<Arc<Slot>>,
     /// Resident revisions with their roles.
     revisions: Vec<(Arc<Revision>, &'static str)>,
@@ -64,7 +66,7 @@ struct Scrape {
     uptime: Duration,
 }
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The window moves in this many steps.
 const STEPS: u32 = 12;
@@ -117,7 +119,7 @@ impl Metrics {
     pub fn render(
         &self,
         server: &Arc<Server>,
-        doors: &Doors,
+        (doors, trials): (&Doors, Trials),
         now: Instant,
     ) -> Result<String, fmt::Error> {
         let slots: Vec<_> = server.registry.slots().values().cloned().collect();
@@ -130,6 +132,7 @@ impl Metrics {
         let scrape = Scrape {
             server: Arc::clone(server),
             doors: *doors,
+            trials,
             quantiles: self.quantiles(&slots, now),
             slots,
             revisions,
@@ -174,7 +177,9 @@ impl Collector for Scrape {
         self.process(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.rows(&mut encoder)?;
-        self.slots(&mut encoder)
+        self.slots(&mut encoder)?;
+        trials::encode_usage(&mut encoder, &self.slots, &self.revisions)?;
+        self.trials.encode(&mut encoder)
     }
 }
 
@@ -443,11 +448,11 @@ impl Scrape {
     }
 }
 
-fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.map(|(name, value)| (name, value.to_string())).into()
 }
 
-fn of(revision: &Revision) -> Labels {
+pub(super) fn of(revision: &Revision) -> Labels {
     labels([
         ("slot", &revision.slot),
         ("revision", &revision.id.to_string()),
@@ -458,7 +463,7 @@ fn read(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
 }
 
-fn gauges(
+pub(super) fn gauges(
     encoder: &mut DescriptorEncoder,
     name: &str,
     help: &str,
@@ -472,7 +477,7 @@ fn gauges(
 }
 
 /// Counters; the format adds `_total` to the name.
-fn counters(
+pub(super) fn counters(
     encoder: &mut DescriptorEncoder,
     name: &str,
     help: &str,

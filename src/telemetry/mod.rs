@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+pub mod trials;
 
 /// Settings of metrics and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]

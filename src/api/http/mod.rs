@@ -25,6 +25,7 @@ use super::body::{self, Body, Charge, Held};
 use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
+use crate::telemetry::trials::Trials;
 pub use infer::{decode_infer, given_key};
 
 /// What handlers of one listener share.
@@ -251,9 +252,20 @@ async fn exposition(State(context): State<Context>) -> Routed {
     };
     let text = shared
         .metrics
-        .render(&shared.server, &doors, Instant::now())
+        .render(&shared.server, (&doors, trials(shared)), Instant::now())
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+/// The loop, for the metrics.
+fn trials(shared: &Shared) -> Trials {
+    shared.rollout.as_ref().map_or_else(Trials::default, |it| {
+        let (record_bytes, _max) = shared.server.recorder.waiting();
+        Trials {
+            record_bytes,
+            ..it.metrics()
+        }
+    })
 }
 
 fn revision_id(model: &str, version: &str) -> Result<u64, Error> {
