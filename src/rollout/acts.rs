@@ -50,6 +50,12 @@ pub fn roll_back(
     let Some(document) = course.document.clone() else {
         return Err(conflict("nothing was promoted"));
     };
+    if let Some(previous) = document.previous.as_ref().filter(|it| !it.sound) {
+        return Err(conflict(format!(
+            "revision {} was itself rolled back from; a forced promotion makes it the champion",
+            previous.name.revision
+        )));
+    }
     let (now, mut after) = (now_ms(), document.clone());
     if !after.roll_back(now, course.seq.unwrap_or(0), reason) {
         return Err(conflict("there is no previous champion"));

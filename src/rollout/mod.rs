@@ -32,6 +32,8 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error};
 use crate::journal::decisions::{self, Entry};
 use crate::journal::{Health, Journal};
+use crate::model::revision::Revision;
+use crate::model::slot::Roles;
 use crate::serve::{Server, shadow};
 use crate::task::{Priority, Supervisor};
 use crate::telemetry::trials::Trials;
@@ -161,9 +163,9 @@ impl Rollout {
         if let Ask::RollBack { revision, .. } = &ask
             && let Some(roles) = found.roles()
             && revision.is_none_or(|it| it == roles.champion.id)
-            && let Some(previous) = &roles.previous
+            && let Some(previous) = self.0.way_back(&roles, slot)
+            && lock(&self.0.overridden).insert(slot.to_string())
         {
-            lock(&self.0.overridden).insert(slot.to_string());
             let began = Instant::now();
             self.0.server.bury(found.promote(previous.uid));
             took_us = Some(began.elapsed().as_micros() as u64);
@@ -249,6 +251,11 @@ impl std::fmt::Debug for Rollout {
 }
 
 impl Shared {
+    /// Forgets slots that are gone.
+    fn keep(&self, is_here: impl Fn(&str) -> bool) {
+        lock(&self.reports).retain(|name, _| is_here(name));
+    }
+
     fn report(&self, report: Report) {
         lock(&self.reports).insert(report.slot.clone(), Arc::new(report));
     }
@@ -268,6 +275,18 @@ impl Shared {
             *lock(&self.decisions).entry(name).or_default() += 1;
         }
         Ok(written)
+    }
+
+    /// The previous champion, where it was decided so and it was not itself rolled back from: asked
+    /// twice, a rollback is not to bring that one back.
+    fn way_back(&self, roles: &Roles, slot: &str) -> Option<Arc<Revision>> {
+        let plans = self.server.plans()?;
+        let plan = plans.get(slot)?;
+        let previous = roles.previous.as_ref()?;
+        let named = previous.named();
+        let as_decided =
+            plan.champion == roles.champion.named() && plan.previous.as_ref() == Some(&named);
+        (as_decided && !plan.dismissed.contains(&named)).then(|| Arc::clone(previous))
     }
 
     fn is_overridden(&self, slot: &str) -> bool {

@@ -1,1 +1,166 @@
-//! x
+//! Stages, shares, a person's word, and the way back.
+
+use std::collections::BTreeMap;
+
+use hedgerow::rollout::decide::{Approval, Stage};
+use hedgerow::api::grpc::pb;
+use pb::infer_parameter::ParameterChoice;
+
+use super::*;
+use crate::support::{copy, enlist};
+
+/// A champion that breaks on what the challenger's trial did not show.
+fn brittle_nan(row: &[f64]) -> Option<f64> {
+    Some(if row[0] > 5.0 { f64::NAN } else { 1.0 - row[0] })
+}
+
+fn brittle_failing(row: &[f64]) -> Option<f64> {
+    (row[0] <= 5.0).then_some(1.0 - row[0])
+}
+
+/// Which revision answers each key, and how often.
+async fn answered_by(running: &Running, keys: std::ops::Range<u32>) -> BTreeMap<u32, String> {
+    let address = format!("http://{}", running.addresses.grpc);
+    let mut client = pb::grpc_inference_service_client::GrpcInferenceServiceClient::connect(address).await.unwrap();
+    let mut answered = BTreeMap::new();
+    for key in keys {
+        let mut request = crate::server::grpc_request("x", &[0.9]);
+        let choice = ParameterChoice::StringParam(format!("card-{key}"));
+        let parameter = pb::InferParameter { parameter_choice: Some(choice) };
+        request.parameters.insert("key".to_string(), parameter);
+        let answer = client.model_infer(request).await.unwrap().into_inner();
+        let score = answer.outputs[0].contents.as_ref().unwrap().fp64_contents[0];
+        // The revision that is named is the one that answered.
+        let expected = if answer.model_version == "1" { 0.9 } else { 1.0 - 0.9 };
+        assert_eq!(score, expected);
+        answered.insert(key, answer.model_version);
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_stage_waits_for_approval_and_shares_are_sticky_by_key() {
+    let site = site_of_x(|config| {
+        let policy = &mut config.rollout.slot.policy;
+        policy.stages = vec![Stage::Shadow, Stage::Share(0.5), Stage::Full];
+        policy.approval = Approval::Manual;
+    })
+    .await;
+    let running = &site.running;
+    enlist(running, "x", Script::new(2, "two", opposite));
+    until_on_trial(running, "x", 2).await;
+    let early = answered_by(running, 0..20).await;
+    assert!(early.values().all(|version| version == "1"));
+    let (status, refused) = tell(running, "x", "promote", Value::Null).await;
+    assert_eq!(status, 409);
+    assert!(refused["error"].as_str().unwrap().contains("waiting for labels: 0 of 300"), "{refused}");
+
+    evidence(running, "x", "batch", opposite).await;
+    let waits = |report: &Value, for_stage: &str| {
+        let reasons = report["challengers"][0]["reasons"].to_string();
+        reasons.contains(&format!("ready for {for_stage}: waits for approval"))
+    };
+    until_report(running, "x", |it| waits(it, "50%")).await;
+    let (status, done) = tell(running, "x", "promote", json!({"revision": 2, "actor": "ada"})).await;
+    assert_eq!((status, &done["decision"], &done["stage"]), (200, &json!("advance"), &json!("50%")), "{done}");
+    let answered = answered_by(running, 0..2000).await;
+    let new = answered.values().filter(|version| *version == "2").count();
+    // Four standard deviations either way.
+    assert!((910..=1090).contains(&new), "{new}");
+    let again = answered_by(running, 0..200).await;
+    assert!(again.iter().all(|(key, version)| answered[key] == *version));
+
+    until_report(running, "x", |it| waits(it, "full")).await;
+    let (status, done) = tell(running, "x", "promote", Value::Null).await;
+    assert_eq!((status, &done["decision"]), (200, &json!("promote")), "{done}");
+    let late = answered_by(running, 0..20).await;
+    assert!(late.values().all(|version| version == "2"));
+    assert_eq!(decision_names(running, "x").await, ["begin", "shadow", "advance", "promote"]);
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_promotes_by_force_and_a_held_revision_by_its_number() {
+    const MODELS: &str = "examples/fraud-stream/models/fraud";
+    let site = site(|config| config.serve.slot.watch.arrival = Arrival::Hold).await;
+    let running = &site.running;
+    let of = |revision: u64| site.models.path().join(format!("fraud/{revision}"));
+    copy(&format!("{MODELS}/1"), &of(1));
+    until_champion(running, "fraud", 1).await;
+    copy(&format!("{MODELS}/2"), &of(2));
+    let state = || format!("{:?}", slot(running, "fraud").states().get(&2));
+    until(|| state().contains("waits for an operator")).await;
+    let resident = || slot(running, "fraud").roles().unwrap().resident().count();
+    assert_eq!(resident(), 1);
+    for (body, status, says) in [
+        (Value::Null, 409, "nothing is on trial"),
+        (json!({"revision": 1}), 409, "champion already"),
+        (json!({"revision": 7}), 404, "no revision 7"),
+        (json!({"revison": 2}), 400, "unknown field"),
+    ] {
+        let (got, answer) = tell(running, "fraud", "promote", body).await;
+        assert_eq!(got, status, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(says), "{answer}");
+    }
+    let (status, done) = tell(running, "fraud", "promote", json!({"revision": 2})).await;
+    assert_eq!((status, &done["decision"]), (200, &json!("shadow")), "{done}");
+    until_on_trial(running, "fraud", 2).await;
+    let (status, done) = tell(running, "fraud", "promote", json!({"force": true, "actor": "ada"})).await;
+    assert_eq!((status, &done["decision"]), (200, &json!("promote")), "{done}");
+    assert_eq!(slot(running, "fraud").roles().unwrap().champion.id, 2);
+    let decisions = decided(running, "fraud").await;
+    let (name, record) = decisions.last().unwrap();
+    assert_eq!((name.as_str(), &record["actor"]), ("promote", &json!("ada")));
+    assert!(record["reasons"].to_string().contains("forced"), "{record}");
+    let (status, _) = tell(running, "nothing", "promote", Value::Null).await;
+    assert_eq!(status, 404);
+    site.running.stop().await.unwrap();
+}
+
+/// A slot whose challenger 2 was promoted by evidence.
+async fn promoted(script: Script) -> Site {
+    let site = site_of_x(|_| {}).await;
+    enlist(&site.running, "x", script);
+    until_on_trial(&site.running, "x", 2).await;
+    evidence(&site.running, "x", "trial", opposite).await;
+    until_champion(&site.running, "x", 2).await;
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_that_turns_bad_is_rolled_back_by_labels() {
+    let site = promoted(Script::new(2, "two", opposite)).await;
+    let running = &site.running;
+    evidence(running, "x", "later", same).await;
+    until_champion(running, "x", 1).await;
+    let report = until_report(running, "x", |it| it["dismissed"][0]["revision"] == 2).await;
+    assert_eq!(report["previous"]["revision"], 2);
+    let decisions = decided(running, "x").await;
+    let (name, record) = decisions.last().unwrap();
+    assert_eq!((name.as_str(), &record["actor"]), ("rollback", &json!("controller")));
+    assert!(record["reasons"].to_string().contains("provably better"), "{record}");
+    assert_eq!(record["evidence"]["findings"][0]["verdict"], "pass");
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_that_breaks_is_rolled_back_without_labels() {
+    let check = async |answer: fn(&[f64]) -> Option<f64>, status: u16, says: &str| {
+        let site = promoted(Script::new(2, "two", answer)).await;
+        let running = &site.running;
+        for row in 0..20 {
+            let body = infer_body(&[9.0], &row.to_string());
+            let (got, answer) = call(running.addresses.http, "POST /v2/models/x/infer", &body).await;
+            // Those after the rollback are answered by the old one.
+            assert!(got == status || got == 200, "{got}: {answer}");
+        }
+        until_champion(running, "x", 1).await;
+        let decisions = decided(running, "x").await;
+        let (name, record) = decisions.last().unwrap();
+        assert_eq!(name, "rollback");
+        assert!(record["reasons"].to_string().contains(says), "{record}");
+        site.running.stop().await.unwrap();
+    };
+    check(brittle_nan, 200, "invalid scores").await;
+    check(brittle_failing, 500, "failed rows").await;
+}
