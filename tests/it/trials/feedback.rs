@@ -44,8 +44,7 @@ fn outcome(sent: &Value) -> Option<loop_pb::Outcome> {
 /// Sends labels in one call, and gives the status and the error of each.
 async fn send(running: &Running, grpc: &mut FeedbackClient<Channel>, over: &str, sent: &[Value]) -> Vec<(String, String)> {
     if over == "http" {
-        let lines: Vec<String> = sent.iter().map(Value::to_string).collect();
-        let answer = lines_in(running, &lines.join("\n")).await;
+        let answer = lines_in(running, &Value::from(sent).to_string()).await;
         let results = answer["results"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
         let each = results.iter().map(|it| (text(&it["status"]), text(&it["error"])));
