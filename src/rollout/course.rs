@@ -120,9 +120,8 @@ impl Course {
             .filter(|mark| document.challenger(mark).is_some())
             .collect();
         let names = document.challengers.iter().map(|it| &it.name);
-        let mut gone = names.filter(|it| {
-            self.loaded.contains(&it.mark) && !states.contains_key(&it.revision)
-        });
+        let mut gone =
+            names.filter(|it| self.loaded.contains(&it.mark) && !states.contains_key(&it.revision));
         gone.next().cloned()
     }
 

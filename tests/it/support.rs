@@ -52,12 +52,23 @@ pub async fn http_bytes(
     headers: &str,
     body: &[u8],
 ) -> (u16, BTreeMap<String, String>, Vec<u8>) {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let answer = try_http(address, request, headers, body).await;
+    answer.unwrap()
+}
+
+/// As [`http_bytes`], of a server that may be gone: `None` when it does not answer.
+pub async fn try_http(
+    address: std::net::SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> Option<(u16, BTreeMap<String, String>, Vec<u8>)> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let head = format!(
         "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.ok()?;
     // The server may answer before it has read everything.
     let _written = stream.write_all(body).await;
     let mut answer = Vec::new();
@@ -66,19 +77,12 @@ pub async fn http_bytes(
     let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_string()))
         .collect();
-    (status, headers, body.get(4..).unwrap_or_default().to_vec())
+    Some((status, headers, body.get(4..).unwrap_or_default().to_vec()))
 }
 
 /// What a [`Gated`] engine is and says.

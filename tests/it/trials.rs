@@ -109,11 +109,7 @@ fn report(running: &Running, slot: &str) -> Value {
 }
 
 /// Waits for a report of which something holds, and gives it.
-async fn until_report(
-    running: &Running,
-    slot: &str,
-    condition: impl Fn(&Value) -> bool,
-) -> Value {
+async fn until_report(running: &Running, slot: &str, condition: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..3000 {
         let now = report(running, slot);
         if condition(&now) {

@@ -79,7 +79,8 @@ async fn while_a_challenger_is_stuck_answers_and_labels_go_on() {
     const WIDTH: usize = 1000;
     const BATCH: usize = 500;
     static NAMES: std::sync::LazyLock<Vec<&'static str>> = std::sync::LazyLock::new(|| {
-        let name = |index: usize| -> &'static str { Box::leak(format!("f{index}").into_boxed_str()) };
+        let name =
+            |index: usize| -> &'static str { Box::leak(format!("f{index}").into_boxed_str()) };
         (0..WIDTH).map(name).collect()
     });
     let wide = |id, digest| Script {
@@ -98,7 +99,12 @@ async fn while_a_challenger_is_stuck_answers_and_labels_go_on() {
     )
     .await
     .unwrap();
-    let usage = || slot(running, "w").usage.shadow_dropped.load(Ordering::Relaxed);
+    let usage = || {
+        slot(running, "w")
+            .usage
+            .shadow_dropped
+            .load(Ordering::Relaxed)
+    };
     let mut sent = 0;
     while usage() == 0 && sent < 100 {
         let mut request = crate::server::grpc_request("w", &vec![0.25; WIDTH * BATCH]);
@@ -113,7 +119,11 @@ async fn while_a_challenger_is_stuck_answers_and_labels_go_on() {
     assert!(sent < 100);
     let name = json!({"slot": "w", "key": "nobody", "value": true});
     let (status, answer) = call(running.addresses.http, "POST /v1/feedback", &name).await;
-    assert_eq!((status, &answer["status"]), (200, &json!("pending")), "{answer}");
+    assert_eq!(
+        (status, &answer["status"]),
+        (200, &json!("pending")),
+        "{answer}"
+    );
     gate.open();
     until_written(running, (sent * BATCH) as u64).await;
     site.running.stop().await.unwrap();
@@ -139,9 +149,17 @@ async fn by_name(running: &Running, names: &[&str]) {
         json!({"name": name, "datatype": "FP64", "shape": [4], "data": [value, value, value, value]})
     };
     let inputs: Vec<Value> = names.iter().map(input).collect();
-    let (status, answer) = call(running.addresses.http, "POST /v2/models/x/infer", &json!({"inputs": inputs})).await;
+    let (status, answer) = call(
+        running.addresses.http,
+        "POST /v2/models/x/infer",
+        &json!({"inputs": inputs}),
+    )
+    .await;
     assert_eq!(status, 200, "{names:?}: {answer}");
-    assert_eq!(answer["outputs"][0]["data"], json!([0.25, 0.25, 0.25, 0.25]));
+    assert_eq!(
+        answer["outputs"][0]["data"],
+        json!([0.25, 0.25, 0.25, 0.25])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +178,10 @@ async fn a_challenger_with_other_features_reads_what_it_can_and_misfits_are_coun
         until_on_trial(running, "x", 2).await;
         by_name(running, sent).await;
         until_written(running, 4).await;
-        let report = until_report(running, "x", |it| it["challengers"][0]["shadow"]["rows"] == 4).await;
+        let report = until_report(running, "x", |it| {
+            it["challengers"][0]["shadow"]["rows"] == 4
+        })
+        .await;
         let shadow = &report["challengers"][0]["shadow"];
         let expected = json!({"rows": 4, "errors": 0, "misfits": misfits, "invalid": 0});
         assert_eq!(*shadow, expected, "{challenger:?} {sent:?}");
@@ -170,7 +191,8 @@ async fn a_challenger_with_other_features_reads_what_it_can_and_misfits_are_coun
             {"name": "b", "datatype": "FP64", "shape": [1], "data": [1]},
             {"name": "strange", "datatype": "FP64", "shape": [1], "data": [1]},
         ]});
-        let (status, answer) = call(running.addresses.http, "POST /v2/models/x/infer", &strange).await;
+        let (status, answer) =
+            call(running.addresses.http, "POST /v2/models/x/infer", &strange).await;
         assert_eq!(status, 400, "{answer}");
         site.running.stop().await.unwrap();
     };

@@ -20,7 +20,15 @@ fn outcome(sent: &Value) -> Option<loop_pb::Outcome> {
         (None, key) => key.map(Target::Key),
     };
     // Keys that a message has no place for.
-    let known = ["slot", "prediction_id", "key", "row", "value", "event_time", "weight"];
+    let known = [
+        "slot",
+        "prediction_id",
+        "key",
+        "row",
+        "value",
+        "event_time",
+        "weight",
+    ];
     let is_known = |key: &String| known.contains(&key.as_str());
     if !sent.as_object().unwrap().keys().all(is_known) || sent["weight"] == 0 {
         return None;
@@ -42,12 +50,19 @@ fn outcome(sent: &Value) -> Option<loop_pb::Outcome> {
 }
 
 /// Sends labels in one call, and gives the status and the error of each.
-async fn send(running: &Running, grpc: &mut FeedbackClient<Channel>, over: &str, sent: &[Value]) -> Vec<(String, String)> {
+async fn send(
+    running: &Running,
+    grpc: &mut FeedbackClient<Channel>,
+    over: &str,
+    sent: &[Value],
+) -> Vec<(String, String)> {
     if over == "http" {
         let answer = lines_in(running, &Value::from(sent).to_string()).await;
         let results = answer["results"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-        let each = results.iter().map(|it| (text(&it["status"]), text(&it["error"])));
+        let each = results
+            .iter()
+            .map(|it| (text(&it["status"]), text(&it["error"])));
         return each.collect();
     }
     let labels = sent.iter().filter_map(outcome).collect();
@@ -87,7 +102,13 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
     let mut grpc = client(running).await;
     for over in ["http", "grpc"] {
         let key = |name: &str| format!("{over}-{name}");
-        let written = running.shared.rollout.clone().unwrap().journal().written_rows;
+        let written = running
+            .shared
+            .rollout
+            .clone()
+            .unwrap()
+            .journal()
+            .written_rows;
         let answer = predict(running, "x", &[0.9, 0.1], &key("known")).await;
         let id = answer["parameters"]["prediction_id"].as_str().unwrap();
         let old = predict(running, "brief", &[0.9], &key("old")).await;
@@ -106,26 +127,63 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
             (keyed(&key("early"), true, &[]), "duplicate", ""),
             (json!({"prediction_id": old, "value": true}), "late", ""),
             (of_id("6f1b3c52-7a51-4a0e-9d8c-0f3d7f4e2b11"), "orphan", ""),
-            (keyed(&known, true, &[("slot", "nothing".into())]), "refused", "served"),
-            (json!({"slot": "brief", "prediction_id": id, "value": 1}), "refused", "slot of the prediction"),
+            (
+                keyed(&known, true, &[("slot", "nothing".into())]),
+                "refused",
+                "served",
+            ),
+            (
+                json!({"slot": "brief", "prediction_id": id, "value": 1}),
+                "refused",
+                "slot of the prediction",
+            ),
             (json!({"key": known, "value": true}), "refused", "slot"),
             (keyed(&known, 0.5, &[]), "refused", "true, false, 1 or 0"),
             (keyed(&known, "fraud", &[]), "refused", "class"),
             (json!({"slot": "x", "key": known}), "refused", "value"),
-            (keyed(&known, true, &[("event_time", 32_503_680_000_000_i64.into())]), "refused", "future"),
+            (
+                keyed(
+                    &known,
+                    true,
+                    &[("event_time", 32_503_680_000_000_i64.into())],
+                ),
+                "refused",
+                "future",
+            ),
             (of_id("17"), "refused", "prediction_id"),
             (json!({"slot": "x", "value": true}), "refused", "key"),
-            (keyed(&known, true, &[("weight", json!(-1.0))]), "refused", "weight"),
-            (keyed(&known, true, &[("weight", json!(0))]), "refused", "weight"),
-            (keyed(&known, true, &[("prediction_id", id.into())]), "refused", "both"),
-            (keyed(&known, true, &[("lable", true.into())]), "refused", "unknown field"),
+            (
+                keyed(&known, true, &[("weight", json!(-1.0))]),
+                "refused",
+                "weight",
+            ),
+            (
+                keyed(&known, true, &[("weight", json!(0))]),
+                "refused",
+                "weight",
+            ),
+            (
+                keyed(&known, true, &[("prediction_id", id.into())]),
+                "refused",
+                "both",
+            ),
+            (
+                keyed(&known, true, &[("lable", true.into())]),
+                "refused",
+                "unknown field",
+            ),
         ];
-        let expected = table.iter().filter(|it| over == "http" || outcome(&it.0).is_some());
+        let expected = table
+            .iter()
+            .filter(|it| over == "http" || outcome(&it.0).is_some());
         let sent: Vec<Value> = table.iter().map(|it| it.0.clone()).collect();
         let told = send(running, &mut grpc, over, &sent).await;
         for ((label, status, says), (got, error)) in expected.zip(&told) {
             assert_eq!(got, status, "{over} {label}: {error}");
-            assert!(error.contains(says) && error.is_empty() == says.is_empty(), "{over} {label}: {error}");
+            assert!(
+                error.contains(says) && error.is_empty() == says.is_empty(),
+                "{over} {label}: {error}"
+            );
         }
         assert_eq!(told.len(), if over == "http" { 23 } else { 20 });
 
@@ -133,7 +191,10 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
         predict(running, "x", &[0.9], &key("early")).await;
         until_written(running, written + 4).await;
         let again = [keyed(&key("early"), true, &[])];
-        assert_eq!(send(running, &mut grpc, over, &again).await[0].0, "duplicate");
+        assert_eq!(
+            send(running, &mut grpc, over, &again).await[0].0,
+            "duplicate"
+        );
         let expected = if over == "http" { 3 } else { 6 };
         until_report(running, "x", |it| it["champion"]["matured"] == expected).await;
     }
@@ -150,14 +211,24 @@ async fn bodies_that_cannot_be_taken_say_why() {
     let many = format!("[{}]", vec![label; 100_001].join(","));
     let spaces = " ".repeat((8 << 20) + 1);
     for (body, status, says) in [
-        (r#"{"slot":"x","key":"k","value":0.5}"#, 400, "true, false, 1 or 0"),
+        (
+            r#"{"slot":"x","key":"k","value":0.5}"#,
+            400,
+            "true, false, 1 or 0",
+        ),
         (r#"{"slot":"x","kex":"k","value":1}"#, 400, "unknown field"),
         ("", 400, "expected a JSON object"),
         ("[1", 400, "not JSON"),
         (&many, 413, "100001 labels"),
         (&spaces, 413, "body"),
     ] {
-        let (got, _, text) = http(running.addresses.http, "POST /v1/feedback", "", body.as_bytes()).await;
+        let (got, _, text) = http(
+            running.addresses.http,
+            "POST /v1/feedback",
+            "",
+            body.as_bytes(),
+        )
+        .await;
         assert_eq!(got, status, "{}: {text}", &body[..body.len().min(80)]);
         assert!(text.contains(says), "{text}");
     }
@@ -168,7 +239,10 @@ async fn bodies_that_cannot_be_taken_say_why() {
         ..loop_pb::Outcome::default()
     };
     let labels = vec![one.clone(); 100_001];
-    let refused = client(running).await.label(loop_pb::LabelRequest { labels }).await;
+    let refused = client(running)
+        .await
+        .label(loop_pb::LabelRequest { labels })
+        .await;
     assert_eq!(refused.unwrap_err().code() as i32, Code::TooLarge.grpc());
     site.running.stop().await.unwrap();
 
@@ -176,7 +250,10 @@ async fn bodies_that_cannot_be_taken_say_why() {
     let models = tempfile::tempdir().unwrap();
     let running = start(config(models.path())).await;
     let labels = vec![one];
-    let refused = client(&running).await.label(loop_pb::LabelRequest { labels }).await;
+    let refused = client(&running)
+        .await
+        .label(loop_pb::LabelRequest { labels })
+        .await;
     assert_eq!(refused.unwrap_err().code() as i32, Code::Conflict.grpc());
     running.stop().await.unwrap();
 }

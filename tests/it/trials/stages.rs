@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow::rollout::decide::{Approval, Stage};
 use hedgerow::api::grpc::pb;
+use hedgerow::rollout::decide::{Approval, Stage};
 use pb::infer_parameter::ParameterChoice;
 
 use super::*;
@@ -21,17 +21,26 @@ fn brittle_failing(row: &[f64]) -> Option<f64> {
 /// Which revision answers each key, and how often.
 async fn answered_by(running: &Running, keys: std::ops::Range<u32>) -> BTreeMap<u32, String> {
     let address = format!("http://{}", running.addresses.grpc);
-    let mut client = pb::grpc_inference_service_client::GrpcInferenceServiceClient::connect(address).await.unwrap();
+    let mut client =
+        pb::grpc_inference_service_client::GrpcInferenceServiceClient::connect(address)
+            .await
+            .unwrap();
     let mut answered = BTreeMap::new();
     for key in keys {
         let mut request = crate::server::grpc_request("x", &[0.9]);
         let choice = ParameterChoice::StringParam(format!("card-{key}"));
-        let parameter = pb::InferParameter { parameter_choice: Some(choice) };
+        let parameter = pb::InferParameter {
+            parameter_choice: Some(choice),
+        };
         request.parameters.insert("key".to_string(), parameter);
         let answer = client.model_infer(request).await.unwrap().into_inner();
         let score = answer.outputs[0].contents.as_ref().unwrap().fp64_contents[0];
         // The revision that is named is the one that answered.
-        let expected = if answer.model_version == "1" { 0.9 } else { 1.0 - 0.9 };
+        let expected = if answer.model_version == "1" {
+            0.9
+        } else {
+            1.0 - 0.9
+        };
         assert_eq!(score, expected);
         answered.insert(key, answer.model_version);
     }
@@ -53,7 +62,13 @@ async fn each_stage_waits_for_approval_and_shares_are_sticky_by_key() {
     assert!(early.values().all(|version| version == "1"));
     let (status, refused) = tell(running, "x", "promote", Value::Null).await;
     assert_eq!(status, 409);
-    assert!(refused["error"].as_str().unwrap().contains("waiting for labels: 0 of 300"), "{refused}");
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("waiting for labels: 0 of 300"),
+        "{refused}"
+    );
 
     evidence(running, "x", "batch", opposite).await;
     let waits = |report: &Value, for_stage: &str| {
@@ -61,8 +76,18 @@ async fn each_stage_waits_for_approval_and_shares_are_sticky_by_key() {
         reasons.contains(&format!("ready for {for_stage}: waits for approval"))
     };
     until_report(running, "x", |it| waits(it, "50%")).await;
-    let (status, done) = tell(running, "x", "promote", json!({"revision": 2, "actor": "ada"})).await;
-    assert_eq!((status, &done["decision"], &done["stage"]), (200, &json!("advance"), &json!("50%")), "{done}");
+    let (status, done) = tell(
+        running,
+        "x",
+        "promote",
+        json!({"revision": 2, "actor": "ada"}),
+    )
+    .await;
+    assert_eq!(
+        (status, &done["decision"], &done["stage"]),
+        (200, &json!("advance"), &json!("50%")),
+        "{done}"
+    );
     let answered = answered_by(running, 0..2000).await;
     let new = answered.values().filter(|version| *version == "2").count();
     // Four standard deviations either way.
@@ -72,10 +97,17 @@ async fn each_stage_waits_for_approval_and_shares_are_sticky_by_key() {
 
     until_report(running, "x", |it| waits(it, "full")).await;
     let (status, done) = tell(running, "x", "promote", Value::Null).await;
-    assert_eq!((status, &done["decision"]), (200, &json!("promote")), "{done}");
+    assert_eq!(
+        (status, &done["decision"]),
+        (200, &json!("promote")),
+        "{done}"
+    );
     let late = answered_by(running, 0..20).await;
     assert!(late.values().all(|version| version == "2"));
-    assert_eq!(decision_names(running, "x").await, ["begin", "shadow", "advance", "promote"]);
+    assert_eq!(
+        decision_names(running, "x").await,
+        ["begin", "shadow", "advance", "promote"]
+    );
     site.running.stop().await.unwrap();
 }
 
@@ -103,14 +135,31 @@ async fn a_person_promotes_by_force_and_a_held_revision_by_its_number() {
         assert!(answer["error"].as_str().unwrap().contains(says), "{answer}");
     }
     let (status, done) = tell(running, "fraud", "promote", json!({"revision": 2})).await;
-    assert_eq!((status, &done["decision"]), (200, &json!("shadow")), "{done}");
+    assert_eq!(
+        (status, &done["decision"]),
+        (200, &json!("shadow")),
+        "{done}"
+    );
     until_on_trial(running, "fraud", 2).await;
-    let (status, done) = tell(running, "fraud", "promote", json!({"force": true, "actor": "ada"})).await;
-    assert_eq!((status, &done["decision"]), (200, &json!("promote")), "{done}");
+    let (status, done) = tell(
+        running,
+        "fraud",
+        "promote",
+        json!({"force": true, "actor": "ada"}),
+    )
+    .await;
+    assert_eq!(
+        (status, &done["decision"]),
+        (200, &json!("promote")),
+        "{done}"
+    );
     assert_eq!(slot(running, "fraud").roles().unwrap().champion.id, 2);
     let decisions = decided(running, "fraud").await;
     let (name, record) = decisions.last().unwrap();
-    assert_eq!((name.as_str(), &record["actor"]), ("promote", &json!("ada")));
+    assert_eq!(
+        (name.as_str(), &record["actor"]),
+        ("promote", &json!("ada"))
+    );
     assert!(record["reasons"].to_string().contains("forced"), "{record}");
     let (status, _) = tell(running, "nothing", "promote", Value::Null).await;
     assert_eq!(status, 404);
@@ -137,8 +186,14 @@ async fn a_champion_that_turns_bad_is_rolled_back_by_labels() {
     assert_eq!(report["previous"]["revision"], 2);
     let decisions = decided(running, "x").await;
     let (name, record) = decisions.last().unwrap();
-    assert_eq!((name.as_str(), &record["actor"]), ("rollback", &json!("controller")));
-    assert!(record["reasons"].to_string().contains("provably better"), "{record}");
+    assert_eq!(
+        (name.as_str(), &record["actor"]),
+        ("rollback", &json!("controller"))
+    );
+    assert!(
+        record["reasons"].to_string().contains("provably better"),
+        "{record}"
+    );
     assert_eq!(record["evidence"]["findings"][0]["verdict"], "pass");
     site.running.stop().await.unwrap();
 }
@@ -150,7 +205,8 @@ async fn a_champion_that_breaks_is_rolled_back_without_labels() {
         let running = &site.running;
         for row in 0..20 {
             let body = infer_body(&[9.0], &row.to_string());
-            let (got, answer) = call(running.addresses.http, "POST /v2/models/x/infer", &body).await;
+            let (got, answer) =
+                call(running.addresses.http, "POST /v2/models/x/infer", &body).await;
             // Those after the rollback are answered by the old one.
             assert!(got == status || got == 200, "{got}: {answer}");
         }

@@ -14,7 +14,10 @@ const MODELS: &str = "examples/fraud-stream/models/fraud";
 fn payments() -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
     for revision in 1..=4 {
-        let path = format!("{}/{MODELS}/{revision}/golden.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/{MODELS}/{revision}/golden.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let text = std::fs::read_to_string(path).unwrap();
         let golden: Value = serde_json::from_str(&text).unwrap();
         for row in golden["rows"].as_array().unwrap() {
@@ -36,7 +39,13 @@ async fn scores(running: &Running, revision: u64, payments: &[Vec<Value>]) -> Ve
 
 /// Predicts payments and labels them as revision 2 would, one half by key and one by id.
 async fn live(running: &Running, payments: &[Vec<Value>], truth: &[bool]) {
-    let written = running.shared.rollout.clone().unwrap().journal().written_rows;
+    let written = running
+        .shared
+        .rollout
+        .clone()
+        .unwrap()
+        .journal()
+        .written_rows;
     let body = json!({"instances": payments, "parameters": {"key": "batch"}});
     let path = "POST /v1/models/fraud:predict";
     let (status, answer) = call(running.addresses.http, path, &body).await;
@@ -49,7 +58,12 @@ async fn live(running: &Running, payments: &[Vec<Value>], truth: &[bool]) {
     };
     let lines: Vec<String> = truth.iter().enumerate().map(line).collect();
     let answer = lines_in(running, &lines.join("\n")).await;
-    assert_eq!(answer["counts"]["joined"], payments.len(), "{}", answer["counts"]);
+    assert_eq!(
+        answer["counts"]["joined"],
+        payments.len(),
+        "{}",
+        answer["counts"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +102,11 @@ async fn a_challenger_is_promoted_by_evidence_and_rolled_back_by_a_word_also_aft
     let roles = slot(&running, "fraud").roles().unwrap();
     let (new, old) = (roles.champion.uid, roles.previous.clone().unwrap());
     let (status, done) = tell(&running, "fraud", "rollback", json!({"actor": "ada"})).await;
-    assert_eq!((status, &done["to"]["revision"]), (200, &json!(1)), "{done}");
+    assert_eq!(
+        (status, &done["to"]["revision"]),
+        (200, &json!(1)),
+        "{done}"
+    );
     let roles = slot(&running, "fraud").roles().unwrap();
     assert!(Arc::ptr_eq(&roles.champion, &old));
     assert_eq!(roles.previous.as_ref().map(|it| it.uid), Some(new));
@@ -126,7 +144,8 @@ async fn without_trials_nothing_is_recorded_or_said() {
     plain.journal.store = store.display().to_string();
     let running = start(plain).await;
     add_scripted(&running, "x", Script::new(1, "one", same));
-    let body = br#"{"id":"7","inputs":[{"name":"input","datatype":"FP64","shape":[1,1],"data":[0.25]}]}"#;
+    let body =
+        br#"{"id":"7","inputs":[{"name":"input","datatype":"FP64","shape":[1,1],"data":[0.25]}]}"#;
     let ask = async |running: &Running| {
         let address = running.addresses.http;
         http(address, "POST /v2/models/x/infer", "", body).await.2
@@ -134,9 +153,18 @@ async fn without_trials_nothing_is_recorded_or_said() {
     let expected = r#"{"model_name":"x","model_version":"1","id":"7","outputs":[{"name":"predict","shape":[1],"datatype":"FP64","data":[0.25]}]}"#;
     assert_eq!(ask(&running).await, expected);
     let path = "POST /v1/feedback";
-    let (status, answer) = call(running.addresses.http, path, &json!({"key": "a", "value": 1})).await;
+    let (status, answer) = call(
+        running.addresses.http,
+        path,
+        &json!({"key": "a", "value": 1}),
+    )
+    .await;
     assert_eq!(status, 409, "{answer}");
-    for request in ["GET /v1/slots/x", "POST /v1/slots/x/promote", "POST /v1/slots/x/rollback"] {
+    for request in [
+        "GET /v1/slots/x",
+        "POST /v1/slots/x/promote",
+        "POST /v1/slots/x/rollback",
+    ] {
         let (status, answer) = call(running.addresses.admin, request, &Value::Null).await;
         assert_eq!(status, 409, "{request}: {answer}");
     }
@@ -146,7 +174,9 @@ async fn without_trials_nothing_is_recorded_or_said() {
     // With trials there is the id besides, and nothing else changes.
     let site = site_of_x(|_| {}).await;
     let answer = ask(&site.running).await;
-    let (start, rest) = answer.split_once(r#""parameters":{"prediction_id":""#).unwrap();
+    let (start, rest) = answer
+        .split_once(r#""parameters":{"prediction_id":""#)
+        .unwrap();
     let (_id, end) = rest.split_once("\"},").unwrap();
     assert_eq!(format!("{start}{end}"), expected);
     site.running.stop().await.unwrap();
