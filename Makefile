@@ -6,14 +6,21 @@ ADDRESSES ?=
 SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
+DEMO ?=
 
-.PHONY: help run build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo simulate build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: native build ## Build, and serve the sample models on 8080 (HTTP), 8081 (gRPC), 8082 (admin).
 	exec target/release/hedgerow serve models --config models/hedgerow.toml $(ADDRESSES)
+
+demo: build ## The story of a fraud model against the real server, in four minutes (DEMO="--seed 8").
+	@python3 examples/fraud-stream/demo.py --binary target/release/hedgerow $(DEMO)
+
+simulate: tools ## Error rates and power of promotion, by simulation, in full (two minutes).
+	@cargo bench --quiet --bench simulate
 
 build: tools ## Build the release binary. No C++ is compiled.
 	cargo build --release --bin hedgerow

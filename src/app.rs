@@ -35,6 +35,9 @@ pub struct Addresses {
     pub grpc_unix: Option<PathBuf>,
 }
 
+/// Time that the journal gets at shutdown to write what waits.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Running {
@@ -170,6 +173,12 @@ impl Running {
         self.close.stop();
         let finished = self.close.drain(limit).await;
         self.supervisor.stop();
+        if let Some(rollout) = self.shared.rollout.clone() {
+            let close = move || rollout.close(JOURNAL_LIMIT);
+            if self.supervisor.blocking("close", close).await != Some(true) {
+                tracing::warn!("the journal did not take everything that was answered");
+            }
+        }
         let ended = self.supervisor.drain(Duration::from_secs(10)).await;
         if let Some(task) = self.supervisor.failure().or(self.close.failure()) {
             return Err(format!("task \"{task}\" panicked"));

@@ -220,7 +220,7 @@ mod tests {
             ("", "expected a JSON object"),
             ("\"a\"", "expected a JSON object"),
             ("[1,", "not JSON"),
-            ("{\"a\"", "not JSON"),
+            ("{\"key\"", "not JSON"),
         ] {
             let refused = read(body.as_bytes()).map(|(sent, _)| sent[0].clone().unwrap_err());
             let message = refused.unwrap_or_else(|error| error.message);

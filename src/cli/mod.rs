@@ -2,8 +2,17 @@
 //! configuration; nothing is decided here that a key could not decide.
 
 mod check;
+mod client;
+mod decisions;
+mod format;
 mod page;
+mod promote;
+mod replay;
+mod report;
+mod rollback;
 mod serve;
+mod status;
+mod trial;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -25,6 +34,10 @@ use crate::engine;
     after_help = "Examples:
   hedgerow serve models/           serve every model below models/
   hedgerow check models/fraud/3    load one model and say what it is
+  hedgerow status fraud            how a slot of a running server is, and what waiting costs
+  hedgerow promote fraud           let its challenger take the next step
+  hedgerow rollback fraud          go back to the previous champion
+  hedgerow decisions fraud         what was decided, by whom, on what evidence
   hedgerow --version               version, and the engines that are found here"
 )]
 struct Arguments {
@@ -39,6 +52,11 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Replay(replay::Arguments),
+    Status(status::Arguments),
+    Promote(promote::Arguments),
+    Rollback(rollback::Arguments),
+    Decisions(decisions::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -48,6 +66,11 @@ pub fn main() -> ExitCode {
         _ if arguments.version => print(&version()),
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
+        Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Promote(arguments)) => promote::run(&arguments),
+        Some(Command::Rollback(arguments)) => rollback::run(&arguments),
+        Some(Command::Decisions(arguments)) => decisions::run(&arguments),
         None => print(&Arguments::command().render_help().to_string()),
     }
 }
@@ -72,16 +95,19 @@ fn version() -> String {
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    match written {
+    match write(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format!("hedgerow: standard output: {error}"))
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Writes to standard output, and says when nobody reads any more.
+fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Writes a line to standard error. Where that fails there is nobody left to tell.

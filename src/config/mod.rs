@@ -142,5 +142,33 @@ pub fn native_dir() -> PathBuf {
     installed.unwrap_or(checkout)
 }
 
+/// Who runs this process: the login name, or the number of the user where no name is set.
+pub fn user_name() -> String {
+    let variables = source::variables();
+    let of = |wanted: &str| {
+        let mut found = variables.iter().filter(|(name, _)| name == wanted);
+        found.next().map(|(_, value)| value.trim().to_string())
+    };
+    let name = of("USER")
+        .or_else(|| of("LOGNAME"))
+        .filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+}
+
+/// Whether a terminal is to be written to in colour: not where `NO_COLOR` is set (no-color.org), and
+/// not on one that knows none.
+pub fn wants_colour() -> bool {
+    colour_of(&source::variables())
+}
+
+fn colour_of(variables: &[(String, String)]) -> bool {
+    let forbids = |(name, value): &(String, String)| match name.as_str() {
+        "NO_COLOR" => !value.is_empty(),
+        "TERM" => value == "dumb",
+        _ => false,
+    };
+    !variables.iter().any(forbids)
+}
+
 #[cfg(test)]
 mod tests;

@@ -84,6 +84,59 @@ fn a_slot_inherits_what_it_does_not_say() {
 }
 
 #[test]
+fn trials_read_like_sentences() {
+    let text = r#"
+[rollout]
+alpha = 0.01
+[slots.fraud.rollout]
+on_arrival = "shadow"
+stages = ["shadow", "5%", "full"]
+gates = ["cost > 0", "auc > -0.002"]
+label_horizon = "45d"
+"#;
+    let variables = [
+        ("HEDGEROW__SLOTS__FRAUD__ROLLOUT__STAGE_MIN", "90s"),
+        (
+            "HEDGEROW__SLOTS__CHURN__ROLLOUT__STAGES",
+            "shadow, 1%, full",
+        ),
+    ];
+    let config = good(text, &variables);
+    let fraud = &config.rollout.slots["fraud"];
+    assert_eq!(fraud.alpha, 0.01);
+    let gates: Vec<String> = fraud.gates.iter().map(ToString::to_string).collect();
+    assert_eq!(gates, ["cost > 0", "auc > -0.002"]);
+    assert_eq!(fraud.horizon_ms, 45 * 86_400_000);
+    assert_eq!(fraud.policy.share_duration_min_ms, 90_000);
+    assert!(config.serve.slots["fraud"].watch.is_on());
+    assert!(!config.serve.slot.watch.is_on());
+    assert_eq!(config.rollout.slots["churn"].policy.stages.len(), 3);
+    for (key, expected) in [
+        (
+            "stages = [\"5%\", \"full\"]",
+            "expected shadow, rising shares, full",
+        ),
+        (
+            "stages = [\"shadow\", \"25%\", \"5%\", \"full\"]",
+            "5% after 25%",
+        ),
+        ("stages = []", "expected one at least"),
+        ("stages = [1]", "expected a list of texts in quotes"),
+        ("gates = [\"f1 > 0\"]", "cost, auc, recall_fpr"),
+        ("gates = [\"auc\"]", "auc"),
+        ("label_horizon = \"3 weeks\"", "expected a time such as"),
+        ("label_horizon = 3", "expected a time such as"),
+        ("alpha = 2", "expected a number from"),
+        ("alpha = \"a\"", "expected a number from"),
+        ("record = 1", "expected true or false"),
+        ("on_arrival = \"at once\"", "replace, shadow, hold"),
+    ] {
+        let problems = bad(&format!("[rollout]\n{key}"), &[]);
+        assert!(problems[0].contains(expected), "{key}: {problems:?}");
+    }
+}
+
+#[test]
 fn a_slot_is_found_in_the_environment_without_regard_to_case() {
     let text = "[slots.Fraud-XGB.cache]\nttl_s = 5";
     let slots = |variable: &str| -> Vec<String> {
@@ -148,7 +201,7 @@ log_format = "xml"
         ("HEDGEROW__CACHE__TTL_S", ""),
     ];
     let expected = r#"
-hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, telemetry, slots
+hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, rollout, slots
 hedgerow.toml:2:1: "threads" belongs in [batch]
 hedgerow.toml:4:8: server.http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got "localhost:8080"
 hedgerow.toml:5:1: unknown key "htpp" in [server]; did you mean "http"?
@@ -157,7 +210,7 @@ hedgerow.toml:7:18: server.body_bytes_max: expected a whole number from 1 to 703
 hedgerow.toml:8:1: unknown key "threads" in [server]; it belongs in [batch]
 hedgerow.toml:9:2: unknown section [modles]; did you mean "models"?
 hedgerow.toml:12:18: batch.max_batch_rows: expected a whole number from 1 to 100000000, got -1
-hedgerow.toml:13:17: batch.inline_us_max: expected a whole number from 0 to 60000000, got a number with a fraction
+hedgerow.toml:13:17: batch.inline_us_max: expected a whole number from 0 to 60000000, got 1.5
 hedgerow.toml:14:1: unknown key "nonsense" in [batch]; expected one of threads, queue_rows_max, queue_ms_max, max_batch_rows, max_queue_delay_us, inline_us_max
 hedgerow.toml:16:9: expected a section with keys, got 3
 hedgerow.toml:17:14: unknown section [slots.fraud.cach]; did you mean "cache"?
@@ -244,4 +297,23 @@ fn every_key_has_one_name() {
     let names: Vec<String> = key_names().collect();
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(unique.len(), names.len());
+}
+
+#[test]
+fn colours_are_left_away_where_they_are_not_wanted() {
+    let check = |variables: &[(&str, &str)], expected: bool| {
+        let owned = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        assert_eq!(colour_of(&owned.collect::<Vec<_>>()), expected);
+    };
+    check(&[("TERM", "xterm")], true);
+    check(&[("NO_COLOR", "")], true);
+    check(&[("NO_COLOR", "1")], false);
+    check(&[("TERM", "dumb")], false);
+}
+
+#[test]
+fn whoever_runs_this_has_a_name() {
+    assert!(!user_name().is_empty());
 }

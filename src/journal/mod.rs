@@ -98,8 +98,8 @@ impl Default for Settings {
         Settings {
             store: "hedgerow-data".to_string(),
             queue_rows_max: 65_536,
-            retention_days: 0,
-            bytes_max: 0,
+            retention_days: 90,
+            bytes_max: 10 << 30,
             flush_ms: 50,
         }
     }

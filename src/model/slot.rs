@@ -413,3 +413,6 @@ impl Slot {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

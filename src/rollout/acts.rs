@@ -51,9 +51,9 @@ pub fn roll_back(
         return Err(conflict("nothing was promoted"));
     };
     if let Some(previous) = document.previous.as_ref().filter(|it| !it.sound) {
+        let revision = previous.name.revision;
         return Err(conflict(format!(
-            "revision {} was itself rolled back from; a forced promotion makes it the champion",
-            previous.name.revision
+            "revision {revision} was rolled back from; promote it by its number, with force, to have it again"
         )));
     }
     let (now, mut after) = (now_ms(), document.clone());
@@ -95,7 +95,9 @@ pub fn roll_back(
     );
     match shared.write(course, after.clone(), record.clone()) {
         Ok(true) => {}
-        Ok(false) | Err(_) => {
+        Ok(false) => return Err(beaten()),
+        // It is done here, and written when the journal is back.
+        Err(_) => {
             course.document = Some(after.clone());
             course.pending = Some((after, record));
         }
@@ -146,9 +148,7 @@ pub fn conclude(
     });
     let record = judge::record(course, decision, actor, what);
     if !shared.write(course, after, record)? {
-        return Err(conflict(
-            "another process decided at the same time; look again",
-        ));
+        return Err(beaten());
     }
     shared.server.bury(course.follow());
     tracing::info!(
@@ -197,9 +197,7 @@ fn give_up(
     let what = json!({"from": document.champion, "to": trial, "reasons": [reason]});
     let record = judge::record(course, "hold", actor, what);
     if !shared.write(course, after, record)? {
-        return Err(conflict(
-            "another process decided at the same time; look again",
-        ));
+        return Err(beaten());
     }
     shared.server.bury(course.follow());
     course.arrange(&shared.journal)?;
@@ -237,9 +235,7 @@ fn promote(shared: &Shared, course: &mut Course, name: Name, actor: &str) -> Res
     });
     let record = judge::record(course, "promote", actor, what);
     if !shared.write(course, after, record)? {
-        return Err(conflict(
-            "another process decided at the same time; look again",
-        ));
+        return Err(beaten());
     }
     shared.server.bury(course.follow());
     course.arrange(&shared.journal)?;
@@ -334,6 +330,11 @@ fn wanted(course: &Course, revision: Option<u64>) -> Result<Name, Error> {
     resident
         .map(|it| Name::from(it.named()))
         .ok_or_else(|| conflict(format!("revision {revision} is not loaded")))
+}
+
+/// Another process decided at the same time.
+fn beaten() -> Error {
+    conflict("another process decided at the same time; look again")
 }
 
 /// What is asked for does not go with the state of things.

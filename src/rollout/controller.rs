@@ -146,9 +146,13 @@ impl Controller {
             if let Some((document, decision)) = course.pending.clone()
                 && self.journal_error.is_none()
             {
-                // Somebody else's decision since then is overruled: this one was carried out.
-                self.refresh(course)?;
-                if self.shared.write(course, document, decision)? {
+                // Somebody else's decision since then is overruled, for this one was carried out;
+                // unless it says the same.
+                let kept = self.refresh(course)?;
+                if let Some(kept) = kept.filter(|it| it.champion == document.champion) {
+                    course.document = Some(kept);
+                    course.pending = None;
+                } else if self.shared.write(course, document, decision)? {
                     course.pending = None;
                 }
             }
@@ -171,14 +175,15 @@ impl Controller {
         }
     }
 
-    fn refresh(&self, course: &mut Course) -> Result<(), Error> {
+    /// Takes the generation that the journal has now, and gives the document there.
+    fn refresh(&self, course: &mut Course) -> Result<Option<Document>, Error> {
         let slot = course.slot.name.clone();
         let kept = self
             .shared
             .journal
             .run_blocking(move |store| roles::read(store, &slot))?;
-        course.generation = kept.map_or(0, |it| it.generation);
-        Ok(())
+        course.generation = kept.as_ref().map_or(0, |it| it.generation);
+        Ok(kept.and_then(|it| serde_json::from_str(&it.document).ok()))
     }
 
     /// Takes the slot's first champion and its new challengers into the document.
@@ -269,6 +274,9 @@ impl Controller {
         if let (Some(reason), Some(trial)) = (reason, &previous) {
             action = Some(Action::RollBack(reason, Box::new(trial.clone())));
         }
+        let sound = course.document.as_ref().and_then(|it| it.previous.as_ref());
+        let sound = sound.is_some_and(|it| it.sound);
+        report.can_roll_back = sound && previous.as_ref().is_some_and(|it| it.standing.resident);
         report.previous = previous;
         if action.is_none() && judge::is_settled(course) {
             action = Some(Action::Retest);
@@ -286,7 +294,9 @@ impl Controller {
                 action = Some(Action::Trial(Box::new(judged), "controller".to_string()));
             }
         }
-        report.cost_of_waiting = waiting(&report, course.counted.rows_per_hour);
+        if course.settings.is_priced() {
+            report.cost_of_waiting = waiting(&report, course.counted.rows_per_hour);
+        }
         (report, action)
     }
 
@@ -333,6 +343,7 @@ impl Controller {
             champion: champion.map(|(name, since)| judge::standing(course, &name, since)),
             challengers: Vec::new(),
             previous: None,
+            can_roll_back: false,
             cost_of_waiting: None,
             dismissed: course.document.as_ref().map_or_else(Vec::new, |it| {
                 let skip = it.dismissed.len().saturating_sub(10);

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -57,6 +57,8 @@ pub struct Shared {
     /// Slots whose roles a person is changing right now: the controller does not put them back.
     overridden: Mutex<BTreeSet<String>>,
     leader: AtomicBool,
+    /// Held by each thread of the loop while it runs.
+    alive: Arc<()>,
     counts: Counts,
     /// Decisions that this process wrote, by slot and name.
     decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
@@ -110,16 +112,25 @@ impl Rollout {
             reports: Mutex::default(),
             overridden: Mutex::default(),
             leader: AtomicBool::new(false),
+            alive: Arc::default(),
             counts: Counts::default(),
             decisions: Mutex::default(),
         });
         if let Some(records) = server.records() {
-            let sink = move |shadowed| journal.append(recording::predictions(shadowed, &settings));
+            let alive = Arc::clone(&shared.alive);
+            let sink = move |shadowed| {
+                let _alive = &alive;
+                journal.append(recording::predictions(shadowed, &settings));
+            };
             shadow::start(records, supervisor, Arc::new(sink))?;
         }
         let controller = Controller::new(Arc::clone(&shared), commands);
         let stop = supervisor.clone();
-        supervisor.thread("controller", Priority::Bulk, move || controller.run(&stop))?;
+        let alive = Arc::clone(&shared.alive);
+        supervisor.thread("controller", Priority::Bulk, move || {
+            let _alive = alive;
+            controller.run(&stop);
+        })?;
         Ok(Rollout(shared, sender))
     }
 
@@ -236,9 +247,15 @@ impl Rollout {
         trials
     }
 
-    /// Writes what waits in the journal; false when that takes longer than `limit`. Blocks.
-    pub fn close(&self, limit: std::time::Duration) -> bool {
-        self.0.journal.close(limit)
+    /// Writes what was answered, once the server was told to stop: waits for the threads of the loop,
+    /// then closes the journal. False when that takes longer than `limit`. Blocks.
+    pub fn close(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Arc::strong_count(&self.0.alive) > 1 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        self.0.journal.close(left)
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Report {
     /// Oldest first.
     pub challengers: Vec<Trial>,
     pub previous: Option<Trial>,
+    /// Whether `previous` can be gone back to: it is loaded, and was not itself rolled back from.
+    pub can_roll_back: bool,
     /// What waiting costs, for the challenger that saves most.
     pub cost_of_waiting: Option<Waiting>,
     /// The newest last.

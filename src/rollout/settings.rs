@@ -146,6 +146,12 @@ impl SlotSettings {
         }]
     }
 
+    /// Whether mistakes cost anything.
+    pub fn is_priced(&self) -> bool {
+        let missed = self.costs.amount_rate > 0.0 && !self.amount_feature.is_empty();
+        missed || self.costs.false_positive > 0.0 || self.costs.false_negative > 0.0
+    }
+
     /// Whether predictions count at the horizon only.
     pub fn is_deferred(&self) -> bool {
         match self.maturity {

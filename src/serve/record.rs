@@ -281,3 +281,48 @@ pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_named_by_its_place() {
+        let id = Uuid::nil();
+        assert_eq!(row_id(id, 0), "00000000-0000-0000-0000-000000000000");
+        assert_eq!(row_id(id, 12), "00000000-0000-0000-0000-000000000000.12");
+    }
+
+    #[test]
+    fn ids_are_of_version_7_and_in_order_of_time() {
+        let before = now_ms();
+        let id = new_id();
+        assert_eq!(id.get_version_num(), 7);
+        let at = (id.as_u64_pair().0 >> 16) as i64;
+        assert!((before..=now_ms()).contains(&at));
+        assert_ne!(id, new_id());
+    }
+
+    #[test]
+    fn an_allowance_is_a_second_of_rows_at_the_most() {
+        let slot = Slot::new("slot");
+        let settings = Settings {
+            rows_per_second_max: 100,
+            ..Settings::default()
+        };
+        let (recorder, records) = Recorder::new(settings);
+        assert!(
+            !recorder.admits(&slot, 1),
+            "before the first look nothing is taken"
+        );
+        records.allow(Duration::from_secs(3600));
+        assert!(recorder.admits(&slot, 60) && recorder.admits(&slot, 60));
+        assert!(!recorder.admits(&slot, 1));
+        // What was taken too much is missing from the next.
+        records.allow(Duration::from_millis(200));
+        assert!(!recorder.admits(&slot, 1));
+        records.allow(Duration::from_millis(10));
+        assert!(recorder.admits(&slot, 1));
+        assert_eq!(slot.usage.skipped.load(Ordering::Relaxed), 3);
+    }
+}

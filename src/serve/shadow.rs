@@ -132,6 +132,10 @@ fn score(waiting: &Receiver<Queued>, sink: &Sink) {
     }
 }
 
+#[expect(
+    clippy::vec_box,
+    reason = "a record goes from queue to queue by its pointer"
+)]
 /// Scores records: each revision gets the rows of as many of them as possible in one call.
 fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
     let mut done: Vec<Shadowed> = records

@@ -71,6 +71,9 @@ enum Place {
 /// Why a decided revision is refused.
 const CHANGED: &str = "its files are not those that were decided on; give them a new number";
 
+/// Why nothing of a slot with trials is loaded at first.
+const UNREAD: &str = "what was decided of it is not known before the journal answers";
+
 /// Time between two looks at revisions that left and may still be in use.
 const SWEEP: Duration = Duration::from_millis(200);
 
@@ -237,9 +240,18 @@ impl Watcher {
 
     /// Loads what was decided for a slot with trials, and takes newcomers as its `on_arrival` says.
     async fn arrange(&mut self, slot: &Arc<Slot>, revisions: BTreeMap<u64, Listing>) {
+        let unread = State::Unavailable(UNREAD.to_string());
         let Some(plans) = self.server.plans() else {
+            for id in revisions.into_keys() {
+                slot.set_state(id, unread.clone());
+            }
             return;
         };
+        for (id, state) in slot.states() {
+            if state == unread {
+                slot.forget(id);
+            }
+        }
         let plan = plans.get(&slot.name).cloned();
         self.forget_tries(slot, plan.as_ref());
         let places = plan.as_deref().map_or_else(Vec::new, places);

@@ -7,7 +7,7 @@ const LAYERS: [&[&str]; 6] = [
     &["tensor", "forest"],
     &["engine", "model"],
     &["error", "task", "telemetry", "serve"],
-    &["source"],
+    &["journal", "rollout", "source"],
     &["api"],
     &["config", "app", "cli", "main", "lib"],
 ];
@@ -116,6 +116,31 @@ fn what_one_module_owns_no_other_names() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_decides_is_pure() {
+    let pure = ["score", "sequential", "gate", "decide"];
+    let mut checked = 0;
+    for (path, module, text) in modules() {
+        let inside = path.iter().map(|part| part.to_string_lossy().into_owned());
+        let own = inside.map(|part| part.trim_end_matches(".rs").to_string());
+        if module != "rollout" || !own.into_iter().any(|part| pure.contains(&part.as_str())) {
+            continue;
+        }
+        checked += 1;
+        for word in [
+            "crate::",
+            "tokio",
+            "tracing::",
+            "std::fs",
+            "std::time",
+            "println!",
+        ] {
+            assert!(!text.contains(word), "{} names {word}", path.display());
+        }
+    }
+    assert!(checked > 10);
 }
 
 #[test]

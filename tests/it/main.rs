@@ -26,6 +26,8 @@ mod postgres;
 #[cfg(test)]
 mod random_onnx;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod sockets;

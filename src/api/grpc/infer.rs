@@ -105,7 +105,6 @@ pub async fn infer(
         parameters: response.prediction.map_or_else(HashMap::new, prediction),
         outputs,
         raw_output_contents,
-        ..pb::ModelInferResponse::default()
     };
     response.encoded();
     Ok(message)

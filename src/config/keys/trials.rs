@@ -42,7 +42,11 @@ pub static KEYS: [Key; 37] = [
         one_of(&mut s.rollout.policy.approval, v, &words)
     }),
     list("gates", |s, v| {
-        s.rollout.gates = parsed::<Gate>(v)?;
+        s.rollout.gates = match v {
+            // Those that suit the task.
+            [] => Vec::new(),
+            gates => parsed::<Gate>(gates)?,
+        };
         Ok(())
     }),
     number("alpha", 1e-6..=0.5, |s, v| s.rollout.alpha = v),

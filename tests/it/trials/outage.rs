@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::postgres::{self, Cluster};
-use crate::support::copy;
+use crate::support::{copy, enlist};
 
 /// A cluster and the address of a database in it; stopping and starting it may take a while.
 async fn cluster() -> Option<(Arc<Cluster>, String)> {
@@ -143,4 +143,40 @@ async fn a_slot_with_trials_waits_for_the_store_at_the_start() {
     assert_eq!(status, 200, "{answer}");
     until_health(admin, |it| it["ready"] == true && it["degraded"] == false).await;
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_does_not_wait_for_the_store_and_is_recorded_later() {
+    let Some((cluster, database)) = cluster().await else {
+        return;
+    };
+    let site = site_of_x(|config| config.journal.store = database).await;
+    let running = &site.running;
+    enlist(running, "x", Script::new(2, "two", opposite));
+    until_on_trial(running, "x", 2).await;
+    let (status, done) = tell(running, "x", "promote", json!({"force": true})).await;
+    assert_eq!(status, 200, "{done}");
+    stop(&cluster).await;
+    until_report(running, "x", |it| !it["journal_error"].is_null()).await;
+    let (status, refused) = tell(
+        running,
+        "x",
+        "promote",
+        json!({"revision": 1, "force": true}),
+    )
+    .await;
+    assert_eq!(status, 503, "{refused}");
+    let (status, done) = tell(running, "x", "rollback", json!({"actor": "ada"})).await;
+    assert_eq!(
+        (status, &done["to"]["revision"]),
+        (200, &json!(1)),
+        "{done}"
+    );
+    until_champion(running, "x", 1).await;
+    resume(&cluster).await;
+    until_report(running, "x", |it| it["journal_error"].is_null()).await;
+    let names = decision_names(running, "x").await;
+    assert_eq!(names, ["begin", "shadow", "promote", "rollback"]);
+    until_champion(running, "x", 1).await;
+    site.running.stop().await.unwrap();
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow::api::grpc::pb;
+use hedgerow::api::ModelControl;
+use hedgerow::api::grpc::{loop_pb, pb};
+use hedgerow::error::Code;
 use hedgerow::rollout::decide::{Approval, Stage};
+use loop_pb::rollout_client::RolloutClient;
 use pb::infer_parameter::ParameterChoice;
 
 use super::*;
@@ -219,4 +222,123 @@ async fn a_champion_that_breaks_is_rolled_back_without_labels() {
     };
     check(brittle_nan, 200, "invalid scores").await;
     check(brittle_failing, 500, "failed rows").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_challenger_takes_the_place_of_the_oldest() {
+    let site = site_of_x(|_| {}).await;
+    let running = &site.running;
+    for (revision, digest) in [(2, "two"), (3, "three"), (4, "four")] {
+        enlist(running, "x", Script::new(revision, digest, opposite));
+        until_report(running, "x", |it| {
+            let challengers = it["challengers"].as_array().map(Vec::as_slice);
+            matches!(challengers, Some([.., last]) if last["revision"] == revision)
+        })
+        .await;
+    }
+    let report = report(running, "x");
+    let on_trial: Vec<&Value> = (0..2)
+        .map(|at| &report["challengers"][at]["revision"])
+        .collect();
+    assert_eq!(on_trial, [&json!(3), &json!(4)]);
+    assert_eq!(report["dismissed"][0]["revision"], 2);
+    let (status, refused) = tell(running, "x", "promote", Value::Null).await;
+    assert_eq!(status, 409, "{refused}");
+    assert!(
+        refused["error"].as_str().unwrap().contains("name one"),
+        "{refused}"
+    );
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_served_over_grpc_where_that_is_allowed() {
+    for allowed in [false, true] {
+        let site = site_of_x(|config| {
+            if allowed {
+                config.api.model_control = ModelControl::All;
+            }
+        })
+        .await;
+        let running = &site.running;
+        enlist(running, "x", Script::new(2, "two", opposite));
+        until_on_trial(running, "x", 2).await;
+        let address = format!("http://{}", running.addresses.grpc);
+        let mut client = RolloutClient::connect(address).await.unwrap();
+        let slot = || "x".to_string();
+        let status = client.status(loop_pb::StatusRequest { slot: slot() }).await;
+        if !allowed {
+            assert_eq!(status.unwrap_err().code(), tonic::Code::PermissionDenied);
+            let path = "GET /v1/slots/x";
+            let (status, _) = call(running.addresses.http, path, &Value::Null).await;
+            assert_eq!(status, 403);
+            site.running.stop().await.unwrap();
+            continue;
+        }
+        let told: Value = serde_json::from_str(&status.unwrap().into_inner().report).unwrap();
+        assert_eq!(told["challengers"][0]["revision"], 2);
+        let ask = |force| loop_pb::PromoteRequest {
+            slot: slot(),
+            revision: 2,
+            force,
+            actor: "ada".to_string(),
+        };
+        let refused = client.promote(ask(false)).await.unwrap_err();
+        assert!(refused.message().contains("not ready"), "{refused}");
+        let done = client.promote(ask(true)).await.unwrap().into_inner();
+        assert_eq!(
+            (done.decision.as_str(), done.from_revision, done.to_revision),
+            ("promote", 1, 2)
+        );
+        let back = loop_pb::RollBackRequest {
+            slot: slot(),
+            reason: "a test".to_string(),
+            ..Default::default()
+        };
+        let done = client.roll_back(back.clone()).await.unwrap().into_inner();
+        assert_eq!(
+            (done.decision.as_str(), done.from_revision, done.to_revision),
+            ("rollback", 2, 1)
+        );
+        let refused = client.roll_back(back).await.unwrap_err();
+        assert_eq!(refused.code() as i32, Code::Conflict.grpc());
+        let all = loop_pb::DecisionsRequest {
+            slot: slot(),
+            after_seq: 2,
+            limit: 0,
+        };
+        let decisions = client.decisions(all).await.unwrap().into_inner().decisions;
+        assert_eq!(
+            decisions.iter().map(|it| it.seq).collect::<Vec<_>>(),
+            [3, 4]
+        );
+        assert!(decisions[1].body.contains("a test"));
+        site.running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_regression_is_decided_by_its_squared_error() {
+    let site = site_of_x(|config| {
+        config.rollout.slot.kind = Kind::Regression;
+        config.rollout.slot.gates.clear();
+    })
+    .await;
+    let running = &site.running;
+    enlist(running, "x", Script::new(2, "two", opposite));
+    until_on_trial(running, "x", 2).await;
+    predict(running, "x", &rows(), "batch").await;
+    until_written(running, ROWS as u64).await;
+    let line = |(row, value): (usize, f64)| {
+        let noise = (row % 7) as f64 / 100.0;
+        json!({"slot": "x", "key": "batch", "row": row, "value": 1.0 - value + noise}).to_string()
+    };
+    let lines: Vec<String> = rows().into_iter().enumerate().map(line).collect();
+    let answer = lines_in(running, &lines.join("\n")).await;
+    assert_eq!(answer["counts"]["joined"], ROWS);
+    until_champion(running, "x", 2).await;
+    let decisions = decided(running, "x").await;
+    let evidence = &decisions[2].1["evidence"];
+    assert_eq!(evidence["findings"][0]["measure"], "squared_error");
+    site.running.stop().await.unwrap();
 }

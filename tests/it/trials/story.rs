@@ -91,6 +91,9 @@ async fn a_challenger_is_promoted_by_evidence_and_rolled_back_by_a_word_also_aft
     assert_eq!(status, 200, "{report}");
     assert_eq!(report["task"], "binary");
     assert_eq!(report["previous"]["revision"], 1);
+    let path = "GET /v1/slots/fraud/verdict";
+    let (_, verdict) = call(running.addresses.admin, path, &Value::Null).await;
+    assert_eq!(verdict["data"]["champion"], 2, "{verdict}");
     let decisions = decided(&running, "fraud").await;
     let names: Vec<&str> = decisions.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["begin", "shadow", "promote"]);
@@ -223,5 +226,28 @@ async fn slots_do_not_mix_and_folders_that_go_end_their_trials() {
         reports.map(|it| it.slot.clone()).collect::<Vec<_>>()
     };
     until(|| names() == ["a"]).await;
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_recorded_is_measured_and_never_moved() {
+    let site = site(|config| {
+        let watch = &mut config.serve.slot.watch;
+        (watch.arrival, watch.record) = (Arrival::Replace, true);
+    })
+    .await;
+    let running = &site.running;
+    add_scripted(running, "x", Script::new(1, "one", same));
+    add_scripted(running, "x", Script::new(2, "two", opposite));
+    until_report(running, "x", |it| it["champion"]["revision"] == 2).await;
+    evidence(running, "x", "batch", same).await;
+    let report = until_report(running, "x", |it| it["champion"]["matured"] == ROWS).await;
+    assert_eq!(report["champion"]["metrics"][0]["name"], "f1");
+    for word in ["promote", "rollback"] {
+        let (status, answer) = tell(running, "x", word, Value::Null).await;
+        assert_eq!(status, 409, "{answer}");
+        assert_eq!(slot(running, "x").roles().unwrap().champion.id, 2);
+    }
+    assert_eq!(decision_names(running, "x").await, [""; 0]);
     site.running.stop().await.unwrap();
 }
