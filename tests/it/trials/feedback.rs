@@ -301,3 +301,27 @@ async fn blocked_rows_count_only_where_they_were_held_out() {
         site.running.stop().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_come_in_the_body_or_in_a_header_and_are_limited() {
+    let site = site_of_x(|_| {}).await;
+    let running = &site.running;
+    let path = "POST /v2/models/x/infer";
+    let body = r#"{"inputs":[{"name":"input","datatype":"FP64","shape":[1,1],"data":[0.9]}]}"#;
+    let header = "x-hedgerow-key: 42\r\n";
+    let address = running.addresses.http;
+    let (status, _, text) = http(address, path, header, body.as_bytes()).await;
+    assert_eq!(status, 200, "{text}");
+    until_written(running, 1).await;
+    let sent = json!({"slot": "x", "key": 42, "value": true, "source": "analyst", "weight": 2.5});
+    let (_, answer) = call(address, "POST /v1/feedback", &sent).await;
+    assert_eq!(answer["status"], "joined", "{answer}");
+    for key in [String::new(), "k".repeat(257)] {
+        let (status, answer) = call(address, path, &infer_body(&[0.9], &key)).await;
+        assert_eq!(status, 400, "{answer}");
+        let sent = json!({"slot": "x", "key": key, "value": true});
+        let (status, answer) = call(address, "POST /v1/feedback", &sent).await;
+        assert_eq!(status, 400, "{answer}");
+    }
+    site.running.stop().await.unwrap();
+}

@@ -1,10 +1,12 @@
 //! Stages, shares, a person's word, and the way back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use hedgerow::api::ModelControl;
 use hedgerow::api::grpc::{loop_pb, pb};
 use hedgerow::error::Code;
+use hedgerow::rollout::Absence;
 use hedgerow::rollout::decide::{Approval, Stage};
 use loop_pb::rollout_client::RolloutClient;
 use pb::infer_parameter::ParameterChoice;
@@ -340,5 +342,77 @@ async fn a_regression_is_decided_by_its_squared_error() {
     let decisions = decided(running, "x").await;
     let evidence = &decisions[2].1["evidence"];
     assert_eq!(evidence["findings"][0]["measure"], "squared_error");
+    site.running.stop().await.unwrap();
+}
+
+fn score_of_two(row: &[f64]) -> Option<f64> {
+    row.first().copied()
+}
+
+fn opposite_of_two(row: &[f64]) -> Option<f64> {
+    row.first().map(|score| 1.0 - score)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_reported_by_the_horizon_did_not_happen_and_a_miss_costs_its_amount() {
+    let site = site(|config| {
+        let slot = &mut config.rollout.slot;
+        slot.absence = Absence::Negative;
+        slot.maturity = Maturity::Auto;
+        slot.horizon_ms = 3_000;
+        slot.amount_feature = "amount".to_string();
+        slot.costs = Costs {
+            false_positive: 1.0,
+            false_negative: 0.0,
+            amount_rate: 0.5,
+            limit: 100.0,
+        };
+    })
+    .await;
+    let running = &site.running;
+    let of_two = |id, digest, answer| Script {
+        features: &["score", "amount"],
+        ..Script::new(id, digest, answer)
+    };
+    add_scripted(running, "x", of_two(1, "one", score_of_two));
+    until_champion(running, "x", 1).await;
+    enlist(running, "x", of_two(2, "two", opposite_of_two));
+    until_on_trial(running, "x", 2).await;
+    // Every other payment is fraud and of 20, which the champion misses; of the others it flags all.
+    let payments: Vec<Value> = rows().iter().map(|score| json!([score, 20])).collect();
+    let body = json!({"instances": payments, "parameters": {"key": "batch"}});
+    let path = "POST /v1/models/x:predict";
+    let (status, answer) = call(running.addresses.http, path, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    until_written(running, ROWS as u64).await;
+    let line = |row| json!({"slot": "x", "key": "batch", "row": row, "value": true}).to_string();
+    let frauds: Vec<String> = (0..ROWS).filter(|row| row % 2 == 1).map(line).collect();
+    let answer = lines_in(running, &frauds.join("\n")).await;
+    assert_eq!(answer["counts"]["joined"], ROWS / 2, "{}", answer["counts"]);
+    until_champion(running, "x", 2).await;
+    let decisions = decided(running, "x").await;
+    let evidence = &decisions[2].1["evidence"];
+    assert_eq!(evidence["labels"], ROWS);
+    assert_eq!(evidence["positives"], ROWS / 2);
+    // 1 for each false alarm, and half of 20 for each miss.
+    assert_eq!(evidence["saving"]["total"], (ROWS / 2) as f64 * 11.0);
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollbacks_at_the_same_time_go_back_once() {
+    let site = site_of_x(|_| {}).await;
+    let running = &site.running;
+    enlist(running, "x", Script::new(2, "two", opposite));
+    until_on_trial(running, "x", 2).await;
+    let (status, done) = tell(running, "x", "promote", json!({"force": true})).await;
+    assert_eq!(status, 200, "{done}");
+    let ask = || tell(running, "x", "rollback", Value::Null);
+    let (one, two, three) = tokio::join!(ask(), ask(), ask());
+    let mut statuses = [one.0, two.0, three.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409]);
+    until_champion(running, "x", 1).await;
+    assert_eq!(slot(running, "x").usage.swaps.load(Ordering::Relaxed), 3);
     site.running.stop().await.unwrap();
 }

@@ -216,6 +216,16 @@ async fn slots_do_not_mix_and_folders_that_go_end_their_trials() {
     assert_eq!(report["dismissed"][0]["reason"], "its folder is gone");
     let (status, _) = call(running.addresses.http, "POST /v1/models/a:predict", &body).await;
     assert_eq!(status, 200);
+    // Of slot b the champion goes: the one before it answers again, and that is a decision.
+    let (status, _) = tell(running, "b", "promote", json!({"force": true})).await;
+    assert_eq!(status, 200);
+    until_champion(running, "b", 2).await;
+    std::fs::remove_dir_all(of("b", 2)).unwrap();
+    until_champion(running, "b", 1).await;
+    let decisions = decided(running, "b").await;
+    let (name, record) = decisions.last().unwrap();
+    assert_eq!(name, "rollback");
+    assert_eq!(record["reasons"][0], "the champion's folder is gone");
     std::fs::remove_dir_all(site.models.path().join("b")).unwrap();
     until(|| running.shared.server.registry.slot("b").is_none()).await;
     let (status, _) = call(running.addresses.admin, "GET /v1/slots/b", &Value::Null).await;
