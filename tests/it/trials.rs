@@ -27,7 +27,7 @@ use crate::support::{Script, add_scripted, config, http, start, until};
 struct Site {
     running: Running,
     models: TempDir,
-    data: TempDir,
+    _data: TempDir,
 }
 
 /// Rows of a batch of evidence; half of them are positive by either revision.
@@ -82,7 +82,7 @@ async fn site(change: impl FnOnce(&mut Config)) -> Site {
     Site {
         running,
         models,
-        data,
+        _data: data,
     }
 }
 

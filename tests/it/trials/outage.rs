@@ -1,4 +1,8 @@
 //! The journal is away: predictions go on, the health page says so, and what comes back is written.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the cluster is started and stopped beside the test's runtime"
+)]
 
 use std::net::SocketAddr;
 

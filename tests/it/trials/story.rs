@@ -261,3 +261,35 @@ async fn what_is_only_recorded_is_measured_and_never_moved() {
     assert_eq!(decision_names(running, "x").await, [""; 0]);
     site.running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenger_does_not_answer_because_its_champion_is_gone() {
+    let site = site(|_| {}).await;
+    let of = |revision: u64| site.models.path().join(format!("fraud/{revision}"));
+    let running = &site.running;
+    copy(&format!("{MODELS}/1"), &of(1));
+    until_champion(running, "fraud", 1).await;
+    copy(&format!("{MODELS}/2"), &of(2));
+    until_on_trial(running, "fraud", 2).await;
+    std::fs::remove_dir_all(of(1)).unwrap();
+    let of_slot = slot(running, "fraud");
+    until(|| of_slot.roles().is_none()).await;
+    // Another slot that is taken in shows that the folder was looked at again.
+    copy(&format!("{MODELS}/1"), &site.models.path().join("other/1"));
+    until_champion(running, "other", 1).await;
+    let body = json!({"instances": [payments()[0]]});
+    let path = "POST /v1/models/fraud:predict";
+    let (status, answer) = call(running.addresses.http, path, &body).await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(
+        answer["error"].as_str().unwrap().contains("no champion"),
+        "{answer}"
+    );
+    let word = json!({"revision": 2, "force": true});
+    let (status, done) = tell(running, "fraud", "promote", word).await;
+    assert_eq!(status, 200, "{done}");
+    until_champion(running, "fraud", 2).await;
+    let (status, answer) = call(running.addresses.http, path, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    site.running.stop().await.unwrap();
+}
