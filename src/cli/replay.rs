@@ -135,7 +135,7 @@ fn replay(arguments: &Arguments) -> Result<String, String> {
             0 => (rows.len() / LOOKS).max(LOOK_EVERY_MIN),
             every => every,
         },
-        latency_ratio: ratio(&players.challenger, &players.champion),
+        latency_ratio: crate::rollout::latency_ratio(&players.challenger, &players.champion),
         identical: players.challenger.mark() == players.champion.mark(),
         to_the_end: arguments.plot.is_some(),
     };
@@ -337,13 +337,6 @@ fn check_classes(task: Task, champion: usize, challenger: usize) -> Result<(), S
         )),
         _ => Ok(()),
     }
-}
-
-/// How much longer a row takes, costs that nobody notices set aside: as a live trial has it.
-fn ratio(challenger: &Revision, champion: &Revision) -> f64 {
-    const COST_FLOOR_NS: u64 = 20_000;
-    let cost = |revision: &Revision| revision.cost.row_ns.max(COST_FLOOR_NS) as f64;
-    cost(challenger) / cost(champion)
 }
 
 /// A bar on standard error, which is not there unless that is a terminal.

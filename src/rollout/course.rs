@@ -223,7 +223,7 @@ impl Course {
         }
         let sound = document.previous.as_ref().filter(|it| it.sound);
         if let Some(previous) = sound {
-            let design = self.settings.rollback(task, previous.tests);
+            let design = self.settings.rollback(task);
             let start = (document.since_ms, previous.from_seq);
             wanted.push(Paired::new(champion, &previous.name.mark, start, design));
         }

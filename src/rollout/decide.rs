@@ -119,8 +119,8 @@ pub struct Judgement {
     pub reasons: Vec<String>,
 }
 
-/// The floor of `positives_min`: below, an AUC's variance is not to be trusted.
-const POSITIVES_FLOOR: u64 = 50;
+/// The fewest rows of each class: below, an AUC's variance is not to be trusted.
+const CLASS_FLOOR: u64 = 50;
 
 impl Default for Policy {
     /// Shadow, then full, after a day, 2,000 labels and 100 positives, by itself.
@@ -222,11 +222,11 @@ fn missing(policy: &Policy, evidence: &Evidence, guards: &[Guard]) -> Vec<String
     };
     wait("labels", evidence.labels, policy.labels_min);
     if let Some(positives) = evidence.positives {
-        wait(
-            "positives",
-            positives,
-            policy.positives_min.max(POSITIVES_FLOOR),
-        );
+        let least = policy.positives_min.max(CLASS_FLOOR);
+        wait("positives", positives, least);
+        // Labels of one class only prove nothing, whatever a gate says of them.
+        let negatives = evidence.labels.saturating_sub(positives);
+        wait("negatives", negatives, CLASS_FLOOR);
     }
     let mut wait_time = |what: &str, have: u64, want: u64| {
         if have < want {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::course::Course;
 use super::decide::{self, Evidence, Judgement, ShareCounts, Stage};
 use super::document::{Document, Name, OnTrial, WEEK_MS};
-use super::gate::{Finding, Verdict};
+use super::gate::Finding;
 use super::report::{Money, ShadowCounts, Standing, Trial};
 use super::score::Task;
 use super::vitals::Vitals;
@@ -188,10 +188,11 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<String>) {
 
 /// Whether the test that may roll back has found the champion better, or takes no more pairs.
 pub fn is_settled(course: &mut Course) -> bool {
-    course.rollback.as_mut().is_some_and(|it| {
-        let mut findings = it.trial.look().into_iter();
-        it.is_full() || findings.any(|finding| finding.verdict == Verdict::Fail)
-    })
+    let settings = &course.settings;
+    course
+        .rollback
+        .as_mut()
+        .is_some_and(|it| it.is_full() || settings.is_settled(it.trial.len(), &it.trial.look()))
 }
 
 /// What is known of a revision.
@@ -255,7 +256,7 @@ fn pause(course: &Course, document: &Document, now_ms: i64) -> Option<String> {
 }
 
 /// How much longer a row takes, costs that nobody notices set aside.
-fn ratio(challenger: &Revision, champion: &Revision) -> f64 {
+pub fn ratio(challenger: &Revision, champion: &Revision) -> f64 {
     let cost = |revision: &Revision| revision.cost.row_ns.max(COST_FLOOR_NS) as f64;
     cost(challenger) / cost(champion)
 }

@@ -41,6 +41,7 @@ use controller::{Command, Controller};
 use course::Course;
 use document::{Document, Name};
 use feedback::Counts;
+pub use judge::ratio as latency_ratio;
 use report::Report;
 pub use settings::{Absence, Kind, Maturity, Settings, SlotSettings};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::decide::Policy;
-use super::gate::{Costs, Design, Gate, Measure};
+use super::gate::{Costs, Design, Finding, Gate, Measure, Verdict};
 use super::score::Task;
 
 /// Settings of all slots' trials.
@@ -170,10 +170,9 @@ impl SlotSettings {
         }
     }
 
-    /// What the old champion has to show, in the test after so many others. The budget is spent as
-    /// 1/2, 1/6, 1/12, … of the whole.
-    pub fn rollback(&self, task: Task, tests: u32) -> Design {
-        let test = f64::from(tests);
+    /// What the old champion has to show. A test ends when it has shown it or when the champion is found
+    /// better; then the next one begins (see [`SlotSettings::is_settled`]), each with this budget.
+    pub fn rollback(&self, task: Task) -> Design {
         let first = self.gates(&task).into_iter().take(1);
         Design {
             gates: first
@@ -186,9 +185,16 @@ impl SlotSettings {
                     ..gate
                 })
                 .collect(),
-            alpha: self.rollback_alpha / ((test + 1.0) * (test + 2.0)),
+            alpha: self.rollback_alpha,
             ..self.design(task)
         }
+    }
+
+    /// Whether a test of the old champion is over: the new one was found better, on as many rows as
+    /// a promotion takes.
+    pub fn is_settled(&self, pairs: usize, findings: &[Finding]) -> bool {
+        let confirmed = findings.iter().any(|it| it.verdict == Verdict::Fail);
+        confirmed && pairs as u64 >= self.policy.labels_min
     }
 
     /// SHA-256 of everything here, hex: which settings a decision was taken under.

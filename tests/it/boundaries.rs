@@ -87,6 +87,8 @@ fn a_module_imports_only_its_own_and_lower_layers() {
             let allowed = import == module
                 || layer(&import) < layer(&module)
                 || layer(&import) == layer(&module) && (1..=2).contains(&layer(&module))
+                // What the loop decides on and decides is in the journal; drift will be another user.
+                || module == "rollout" && import == "journal"
                 || layer(&module) == LAYERS.len() - 1;
             let pure = module != "forest" || import == "forest";
             if !allowed || !pure {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::rollout::SlotSettings;
 use crate::rollout::decide::{self, Approval, Decision, Evidence, Guard, Health, Stage};
-use crate::rollout::gate::{Design, Finding, Saving, Trial, Verdict};
+use crate::rollout::gate::{Design, Finding, Saving, Trial};
 use crate::rollout::score::{Pair, Task};
 
 /// A row that both revisions scored.
@@ -292,7 +292,7 @@ impl<'a> Game<'a> {
 impl Swapped {
     fn new(plan: &Plan, since_ms: i64, before: Served) -> Swapped {
         Swapped {
-            trial: Trial::new(plan.settings.rollback(plan.task, 0)),
+            trial: Trial::new(plan.settings.rollback(plan.task)),
             since_ms,
             earlier: 0,
             before,
@@ -327,11 +327,11 @@ impl Swapped {
             return;
         }
         // As a live one: what is settled begins anew, or later harm would have to outweigh it.
-        let settled = |finding: &Finding| finding.verdict == Verdict::Fail;
-        if self.found.findings.iter().any(settled) {
+        let (pairs, findings) = (self.trial.len(), &self.found.findings);
+        if plan.settings.is_settled(pairs, findings) {
             self.found.confirmed += 1;
             self.earlier += labels;
-            let design = plan.settings.rollback(plan.task, self.found.confirmed);
+            let design = plan.settings.rollback(plan.task);
             self.trial = Trial::new(design);
         }
     }
