@@ -111,6 +111,7 @@ impl Controller {
                 .get(name)
                 .is_some_and(|slot| Arc::ptr_eq(slot, &course.slot))
         });
+        self.shared.keep(|name| slots.contains_key(name));
         for (name, slot) in slots.iter() {
             let watch = self.shared.server.watch(name);
             if !watch.is_on() {
@@ -127,7 +128,6 @@ impl Controller {
             self.step(&mut course);
             self.courses.insert(name.clone(), course);
         }
-        self.shared.keep_reports(|slot| slots.contains_key(slot));
         self.publish(&kept);
     }
 
@@ -224,6 +224,15 @@ impl Controller {
             let what =
                 json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
             let record = judge::record(course, "rollback", "controller", what);
+            self.shared.write(course, after, record)?;
+            return Ok(());
+        }
+        if let Some(gone) = course.gone(&document) {
+            let reason = "its folder is gone";
+            let mut after = document.clone();
+            after.dismiss(&gone.mark, now, reason);
+            let what = json!({"from": document.champion, "to": gone, "reasons": [reason]});
+            let record = judge::record(course, "hold", "controller", what);
             self.shared.write(course, after, record)?;
             return Ok(());
         }

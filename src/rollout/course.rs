@@ -1,6 +1,7 @@
 //! One slot's way through its trials: the document as it was decided, the outcomes since, and the
 //! roles of this process, which follow the document.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ pub struct Course {
     pub seq: Option<i64>,
     /// Requests answered by champion and challenger when the challenger's stage began.
     pub split: Option<Split>,
+    /// Marks of challengers that were loaded here: what never was may still arrive.
+    loaded: BTreeSet<String>,
 }
 
 /// Counts that the journal is asked for now and then.
@@ -96,6 +99,7 @@ impl Course {
             },
             seq: None,
             split: None,
+            loaded: BTreeSet::new(),
         }
     }
 
@@ -104,6 +108,21 @@ impl Course {
         let roles = self.slot.roles()?;
         let found = roles.resident().find(|it| Name::from(it.named()) == *name);
         found.cloned()
+    }
+
+    /// A challenger that was loaded here and whose folder is no longer there.
+    pub fn gone(&mut self, document: &Document) -> Option<Name> {
+        let (states, roles) = (self.slot.states(), self.slot.roles()?);
+        let challengers = roles.challengers.iter();
+        self.loaded = challengers
+            .map(|it| it.revision.mark().to_string())
+            .chain(std::mem::take(&mut self.loaded))
+            .filter(|mark| document.challenger(mark).is_some())
+            .collect();
+        let names = document.challengers.iter().map(|it| &it.name);
+        let mut gone =
+            names.filter(|it| self.loaded.contains(&it.mark) && !states.contains_key(&it.revision));
+        gone.next().cloned()
     }
 
     /// Takes the document as it is kept, unless a decision of ours waits to be written.

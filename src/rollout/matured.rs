@@ -213,10 +213,11 @@ impl Paired {
     }
 }
 
-/// What each revision said of a row: the one that answered, then the others.
+/// What each revision said of a row: the one that answered, then the others. The same model under
+/// another number says it once.
 fn said(row: &OutcomeRow) -> impl Iterator<Item = (&str, Option<&[f64]>)> {
     let answered = std::iter::once((row.digest.as_str(), Some(row.scores.as_slice())));
-    let shadows = row.shadows.iter();
+    let shadows = row.shadows.iter().filter(|it| it.digest != row.digest);
     answered.chain(shadows.map(|it| (it.digest.as_str(), it.scores.as_deref())))
 }
 

@@ -32,6 +32,8 @@ use tokio::sync::oneshot;
 use crate::error::{Code, Error};
 use crate::journal::decisions::{self, Entry};
 use crate::journal::{Health, Journal};
+use crate::model::revision::Revision;
+use crate::model::slot::Roles;
 use crate::serve::{Server, shadow};
 use crate::task::{Priority, Supervisor};
 use crate::telemetry::trials::Trials;
@@ -182,14 +184,12 @@ impl Rollout {
         }
         // A rollback does not wait for the controller, which may be counting: the pointer first.
         let mut took_us = None;
-        let can = self.report(slot).is_ok_and(|report| report.can_roll_back);
         if let Ask::RollBack { revision, .. } = &ask
-            && can
             && let Some(roles) = found.roles()
             && revision.is_none_or(|it| it == roles.champion.id)
-            && let Some(previous) = &roles.previous
+            && let Some(previous) = self.0.way_back(&roles, slot)
+            && lock(&self.0.overridden).insert(slot.to_string())
         {
-            lock(&self.0.overridden).insert(slot.to_string());
             let began = Instant::now();
             self.0.server.bury(found.promote(previous.uid));
             took_us = Some(began.elapsed().as_micros() as u64);
@@ -281,6 +281,11 @@ impl std::fmt::Debug for Rollout {
 }
 
 impl Shared {
+    /// Forgets the reports of slots that are gone.
+    fn keep(&self, is_here: impl Fn(&str) -> bool) {
+        lock(&self.reports).retain(|name, _| is_here(name));
+    }
+
     fn report(&self, report: Report) {
         lock(&self.reports).insert(report.slot.clone(), Arc::new(report));
     }
@@ -302,9 +307,16 @@ impl Shared {
         Ok(written)
     }
 
-    /// Forgets the reports of slots that are gone.
-    fn keep_reports(&self, is_there: impl Fn(&str) -> bool) {
-        lock(&self.reports).retain(|slot, _| is_there(slot));
+    /// The previous champion, where it was decided so and it was not itself rolled back from: asked
+    /// twice, a rollback is not to bring that one back.
+    fn way_back(&self, roles: &Roles, slot: &str) -> Option<Arc<Revision>> {
+        let plans = self.server.plans()?;
+        let plan = plans.get(slot)?;
+        let previous = roles.previous.as_ref()?;
+        let named = previous.named();
+        let as_decided =
+            plan.champion == roles.champion.named() && plan.previous.as_ref() == Some(&named);
+        (as_decided && !plan.dismissed.contains(&named)).then(|| Arc::clone(previous))
     }
 
     fn is_overridden(&self, slot: &str) -> bool {

@@ -17,7 +17,7 @@ use super::{Action, Command, Files, Repository};
 use crate::error::{Code, Error};
 use crate::model::artifact::Artifact;
 use crate::model::revision::{self, Revision};
-use crate::model::slot::{Arrival, Named, Plan, Slot, State};
+use crate::model::slot::{Arrival, Named, Plan, Roles, Slot, State};
 use crate::serve::Server;
 use crate::task::{Priority, Supervisor};
 
@@ -70,6 +70,12 @@ enum Place {
 
 /// Why a decided revision is refused.
 const CHANGED: &str = "its files are not those that were decided on; give them a new number";
+
+/// Why nothing of a slot with trials is loaded at first.
+const UNREAD: &str = "what was decided of it is not known before the journal answers";
+
+/// Why a challenger is not loaded.
+const NO_CHAMPION: &str = "its slot has no champion, and it answers only when it is promoted";
 
 /// Time between two looks at revisions that left and may still be in use.
 const SWEEP: Duration = Duration::from_millis(200);
@@ -237,19 +243,34 @@ impl Watcher {
 
     /// Loads what was decided for a slot with trials, and takes newcomers as its `on_arrival` says.
     async fn arrange(&mut self, slot: &Arc<Slot>, revisions: BTreeMap<u64, Listing>) {
+        let unread = State::Unavailable(UNREAD.to_string());
         let Some(plans) = self.server.plans() else {
+            for id in revisions.into_keys() {
+                slot.set_state(id, unread.clone());
+            }
             return;
         };
+        for (id, state) in slot.states() {
+            if state == unread {
+                slot.forget(id);
+            }
+        }
         let plan = plans.get(&slot.name).cloned();
         self.forget_tries(slot, plan.as_ref());
         let places = plan.as_deref().map_or_else(Vec::new, places);
         for (named, place) in &places {
-            let resident = slot
-                .roles()
-                .is_some_and(|it| it.revision(named.id).is_some());
-            if !resident && revisions.contains_key(&named.id) {
-                self.try_load(slot, named.id, *place).await;
+            let roles = slot.roles();
+            let resident = |it: &Arc<Roles>| it.revision(named.id).is_some();
+            if roles.as_ref().is_some_and(resident) || !revisions.contains_key(&named.id) {
+                continue;
             }
+            if roles.is_none() && *place == Place::Challenger {
+                // Alone it would answer, which nobody approved.
+                let state = State::Unavailable(NO_CHAMPION.to_string());
+                slot.set_state(named.id, state);
+                continue;
+            }
+            self.try_load(slot, named.id, *place).await;
         }
         let floor = self.held.get(&slot.name).copied().unwrap_or(0);
         let decided = plan.as_ref().map_or(0, |plan| plan.champion.id);

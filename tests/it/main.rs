@@ -22,6 +22,8 @@ mod load;
 #[cfg(test)]
 mod onnx_engine;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod random_onnx;
 #[cfg(test)]
 mod replay;
@@ -31,5 +33,7 @@ mod server;
 mod sockets;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod trials;
 #[cfg(test)]
 mod watch;

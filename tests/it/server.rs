@@ -21,7 +21,7 @@ async fn client(running: &Running) -> Client {
         .unwrap()
 }
 
-fn grpc_request(model: &str, values: &[f64]) -> pb::ModelInferRequest {
+pub fn grpc_request(model: &str, values: &[f64]) -> pb::ModelInferRequest {
     pb::ModelInferRequest {
         model_name: model.to_string(),
         inputs: vec![pb::model_infer_request::InferInputTensor {

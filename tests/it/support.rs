@@ -52,12 +52,23 @@ pub async fn http_bytes(
     headers: &str,
     body: &[u8],
 ) -> (u16, BTreeMap<String, String>, Vec<u8>) {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let answer = try_http(address, request, headers, body).await;
+    answer.unwrap()
+}
+
+/// As [`http_bytes`], of a server that may be gone: `None` when it does not answer.
+pub async fn try_http(
+    address: std::net::SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> Option<(u16, BTreeMap<String, String>, Vec<u8>)> {
+    let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let head = format!(
         "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.ok()?;
     // The server may answer before it has read everything.
     let _written = stream.write_all(body).await;
     let mut answer = Vec::new();
@@ -66,26 +77,45 @@ pub async fn http_bytes(
     let (head, body) = answer.split_at(end.unwrap_or(answer.len()));
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_string()))
         .collect();
-    (status, headers, body.get(4..).unwrap_or_default().to_vec())
+    Some((status, headers, body.get(4..).unwrap_or_default().to_vec()))
 }
 
-/// An engine of one feature that answers its value, fails on -1 and panics on -2. While its gate is
-/// closed, it waits.
+/// What a [`Gated`] engine is and says.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    pub id: u64,
+    /// Revisions with the same text are the same files.
+    pub digest: &'static str,
+    /// Names of its features, or one without a name.
+    pub features: &'static [&'static str],
+    pub element: Element,
+    /// Says what a row's score is; `None` fails the call.
+    pub answer: fn(&[f64]) -> Option<f64>,
+}
+
+impl Script {
+    /// One feature without a name, and this answer.
+    pub fn new(id: u64, digest: &'static str, answer: fn(&[f64]) -> Option<f64>) -> Script {
+        Script {
+            id,
+            digest,
+            features: &[],
+            element: Element::F64,
+            answer,
+        }
+    }
+}
+
+/// An engine that answers by its script. While its gate is closed, it waits.
 #[derive(Debug)]
 pub struct Gated {
     outline: Outline,
+    answer: fn(&[f64]) -> Option<f64>,
     pub gate: Arc<Gate>,
 }
 
@@ -128,14 +158,17 @@ impl Engine for Gated {
 
     fn predict(&self, rows: &Rows, out: &mut [f64]) -> Result<(), EngineError> {
         self.gate.pass();
-        let Rows::F64(rows) = rows else {
-            return Err(EngineError::Failed("expected FP64".to_string()));
+        let (rows, width) = match rows {
+            Rows::F64(rows) => (rows.values().to_vec(), rows.width()),
+            Rows::F32(rows) => {
+                let values = rows.values().iter().copied().map(f64::from);
+                (values.collect(), rows.width())
+            }
         };
-        assert!(!rows.values().contains(&-2.0), "on purpose");
-        if rows.values().contains(&-1.0) {
-            return Err(EngineError::Failed("on purpose".to_string()));
+        for (row, out) in rows.chunks_exact(width).zip(out) {
+            let answer = (self.answer)(row);
+            *out = answer.ok_or_else(|| EngineError::Failed("on purpose".to_string()))?;
         }
-        out.copy_from_slice(rows.values());
         Ok(())
     }
 
@@ -144,13 +177,30 @@ impl Engine for Gated {
     }
 }
 
-/// A revision with a [`Gated`] engine that is never run inline.
+/// A revision of one feature that answers its value, fails on -1 and panics on -2.
 pub fn gated(slot: &str, id: u64) -> (Arc<Revision>, Arc<Gate>) {
+    let answer = |row: &[f64]| {
+        assert!(row[0] != -2.0, "on purpose");
+        (row[0] != -1.0).then_some(row[0])
+    };
+    scripted(slot, Script::new(id, "", answer))
+}
+
+/// A revision with a [`Gated`] engine that is never run inline.
+pub fn scripted(slot: &str, script: Script) -> (Arc<Revision>, Arc<Gate>) {
+    let named = |name: &&str| Feature {
+        name: Some((*name).to_string()),
+        ..Feature::default()
+    };
+    let features = match script.features {
+        [] => vec![Feature::default()],
+        names => names.iter().map(named).collect(),
+    };
     let outline = Outline {
         engine: "gated",
         format: Format::Onnx,
-        element: Element::F64,
-        features: vec![Feature::default()],
+        element: script.element,
+        features,
         outputs: vec![Output {
             name: "predict".to_string(),
             dtype: DType::Fp64,
@@ -167,14 +217,15 @@ pub fn gated(slot: &str, id: u64) -> (Arc<Revision>, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let revision = Revision {
         slot: slot.to_string(),
-        id,
-        uid: u64::MAX - id,
+        id: script.id,
+        uid: u64::MAX - script.id,
         signature: Signature::new(&outline, None).unwrap(),
         engine: Box::new(Gated {
             outline,
+            answer: script.answer,
             gate: Arc::clone(&gate),
         }),
-        digest: String::new(),
+        digest: script.digest.to_string(),
         cost: Cost {
             row_ns: 1_000_000_000,
             batch_row_ns: 1_000_000_000,
@@ -193,6 +244,34 @@ pub fn add_gated(running: &Running, slot: &str) -> Arc<Gate> {
     let slot = running.shared.server.registry.insert(slot);
     slot.commit(revision, Instant::now());
     gate
+}
+
+/// Adds a slot with a scripted champion to a running server.
+pub fn add_scripted(running: &Running, slot: &str, script: Script) -> Arc<Gate> {
+    let (revision, gate) = scripted(slot, script);
+    let slot = running.shared.server.registry.insert(slot);
+    slot.commit(revision, Instant::now());
+    gate
+}
+
+/// Puts a scripted challenger on trial in a slot of a running server.
+pub fn enlist(running: &Running, slot: &str, script: Script) -> Arc<Gate> {
+    let (revision, gate) = scripted(slot, script);
+    let slot = running.shared.server.registry.slot(slot).unwrap();
+    slot.enlist(revision, 2);
+    gate
+}
+
+/// Copies a revision's folder from the repository to its place, by a rename as the last step.
+pub fn copy(from: &str, to: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
+    let aside = to.with_extension("part");
+    std::fs::create_dir_all(&aside).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, aside.join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::rename(aside, to).unwrap();
 }
 
 /// Waits until a condition holds, for at most half a minute.

@@ -6,18 +6,7 @@ use std::sync::Arc;
 
 use hedgerow::model::slot::State;
 
-use crate::support::{config, start, until};
-
-fn copy(from: &str, to: &Path) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
-    let aside = to.with_extension("part");
-    std::fs::create_dir_all(&aside).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, aside.join(path.file_name().unwrap())).unwrap();
-    }
-    std::fs::rename(aside, to).unwrap();
-}
+use crate::support::{config, copy, start, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revisions_come_and_go_with_their_folders() {

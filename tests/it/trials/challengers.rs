@@ -1,0 +1,213 @@
+//! Challengers that are bad in some way: no answer changes, no request fails, and none is promoted.
+
+use std::sync::atomic::Ordering;
+
+use hedgerow::tensor::Element;
+
+use super::*;
+use crate::support::{enlist, scripted};
+
+fn failing(_row: &[f64]) -> Option<f64> {
+    None
+}
+
+fn panicking(_row: &[f64]) -> Option<f64> {
+    panic!("on purpose")
+}
+
+fn nameless(_row: &[f64]) -> Option<f64> {
+    Some(f64::NAN)
+}
+
+/// Never, if it is not called.
+fn first(row: &[f64]) -> Option<f64> {
+    row.first().copied()
+}
+
+fn second(row: &[f64]) -> Option<f64> {
+    row.get(1).copied()
+}
+
+/// Predicts all rows in ten requests that must be answered as if there were no challenger, and labels
+/// them as [`opposite`] would.
+async fn live(running: &Running) {
+    let rows = rows();
+    let truth = truth(opposite, &rows);
+    for (part, rows) in rows.chunks(ROWS / 10).enumerate() {
+        let answer = predict(running, "x", rows, &part.to_string()).await;
+        assert_eq!(answer["model_version"], "1");
+        assert_eq!(answer["outputs"][0]["data"], json!(rows));
+    }
+    until_written(running, ROWS as u64).await;
+    for (part, labels) in truth.chunks(ROWS / 10).enumerate() {
+        let answer = label(running, "x", &part.to_string(), labels).await;
+        assert_eq!(answer["counts"]["joined"], ROWS / 10, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_challenger_changes_no_answer_and_is_never_promoted() {
+    let rows = ROWS as u64;
+    let check = async |script: Script, counted: (u64, u64), says: &str| {
+        let site = site_of_x(|_| {}).await;
+        let running = &site.running;
+        enlist(running, "x", script);
+        until_on_trial(running, "x", 2).await;
+        live(running).await;
+        let report = until_report(running, "x", |it| it["champion"]["matured"] == ROWS).await;
+        let challenger = &report["challengers"][0];
+        let (errors, invalid) = counted;
+        let shadow = json!({"rows": rows, "errors": errors, "misfits": 0, "invalid": invalid});
+        assert_eq!(challenger["shadow"], shadow);
+        assert_eq!(challenger["decision"], "hold", "{challenger:#}");
+        let reasons = challenger["reasons"].to_string();
+        assert!(reasons.contains(says), "{reasons}");
+        assert_eq!(decision_names(running, "x").await, ["begin", "shadow"]);
+        // A panic in shadow ends nothing.
+        assert_eq!(running.supervisor.failure(), None);
+        site.running.stop().await.unwrap();
+    };
+    check(Script::new(2, "two", failing), (rows, 0), "error_rate").await;
+    check(Script::new(2, "two", panicking), (rows, 0), "error_rate").await;
+    check(Script::new(2, "two", nameless), (0, rows), "invalid_rate").await;
+    check(Script::new(2, "one", same), (0, 0), "same model").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_challenger_is_stuck_answers_and_labels_go_on() {
+    // Wide rows fill what may wait for the engines, 32 MB, in a few requests.
+    const WIDTH: usize = 1000;
+    const BATCH: usize = 500;
+    static NAMES: std::sync::LazyLock<Vec<&'static str>> = std::sync::LazyLock::new(|| {
+        let name =
+            |index: usize| -> &'static str { Box::leak(format!("f{index}").into_boxed_str()) };
+        (0..WIDTH).map(name).collect()
+    });
+    let wide = |id, digest| Script {
+        features: &NAMES,
+        ..Script::new(id, digest, first)
+    };
+    let site = site(|_| {}).await;
+    let running = &site.running;
+    add_scripted(running, "w", wide(1, "one"));
+    until_champion(running, "w", 1).await;
+    let gate = enlist(running, "w", wide(2, "two"));
+    until_on_trial(running, "w", 2).await;
+    gate.close();
+    let mut client = hedgerow::api::grpc::pb::grpc_inference_service_client::GrpcInferenceServiceClient::connect(
+        format!("http://{}", running.addresses.grpc),
+    )
+    .await
+    .unwrap();
+    let usage = || {
+        slot(running, "w")
+            .usage
+            .shadow_dropped
+            .load(Ordering::Relaxed)
+    };
+    let mut sent = 0;
+    while usage() == 0 && sent < 100 {
+        let mut request = crate::server::grpc_request("w", &vec![0.25; WIDTH * BATCH]);
+        request.inputs[0].shape = vec![BATCH as i64, WIDTH as i64];
+        let answer = client.model_infer(request).await.unwrap().into_inner();
+        let values = &answer.outputs[0].contents.as_ref().unwrap().fp64_contents;
+        assert!(values.len() == BATCH && values.iter().all(|value| *value == 0.25));
+        sent += 1;
+    }
+    // The first requests wait for the challenger; those above the limit are recorded without it.
+    until_written(running, BATCH as u64).await;
+    assert!(sent < 100);
+    let name = json!({"slot": "w", "key": "nobody", "value": true});
+    let (status, answer) = call(running.addresses.http, "POST /v1/feedback", &name).await;
+    assert_eq!(
+        (status, &answer["status"]),
+        (200, &json!("pending")),
+        "{answer}"
+    );
+    gate.open();
+    until_written(running, (sent * BATCH) as u64).await;
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_record_queue_cannot_hold_is_answered_and_counted() {
+    let site = site_of_x(|config| config.serve.record.queue_bytes_max = 5_000).await;
+    let running = &site.running;
+    predict(running, "x", &[0.5; 1000], "large").await;
+    predict(running, "x", &[0.5; 10], "small").await;
+    until_written(running, 10).await;
+    let usage = &slot(running, "x").usage;
+    assert_eq!(usage.record_dropped.load(Ordering::Relaxed), 1000);
+    assert_eq!(usage.recorded.load(Ordering::Relaxed), 10);
+    site.running.stop().await.unwrap();
+}
+
+/// A request by feature name, which must be answered with the values of `a`.
+async fn by_name(running: &Running, names: &[&str]) {
+    let input = |name: &&str| {
+        let value = if *name == "a" { 0.25 } else { 0.75 };
+        json!({"name": name, "datatype": "FP64", "shape": [4], "data": [value, value, value, value]})
+    };
+    let inputs: Vec<Value> = names.iter().map(input).collect();
+    let (status, answer) = call(
+        running.addresses.http,
+        "POST /v2/models/x/infer",
+        &json!({"inputs": inputs}),
+    )
+    .await;
+    assert_eq!(status, 200, "{names:?}: {answer}");
+    assert_eq!(
+        answer["outputs"][0]["data"],
+        json!([0.25, 0.25, 0.25, 0.25])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenger_with_other_features_reads_what_it_can_and_misfits_are_counted() {
+    let champion = Script {
+        features: &["a", "b"],
+        ..Script::new(1, "one", first)
+    };
+    let check = async |challenger: Script, sent: &[&str], misfits: u64| {
+        let site = site(|_| {}).await;
+        let running = &site.running;
+        add_scripted(running, "x", champion);
+        until_champion(running, "x", 1).await;
+        let (revision, _gate) = scripted("x", challenger);
+        slot(running, "x").enlist(Arc::clone(&revision), 2);
+        until_on_trial(running, "x", 2).await;
+        by_name(running, sent).await;
+        until_written(running, 4).await;
+        let report = until_report(running, "x", |it| {
+            it["challengers"][0]["shadow"]["rows"] == 4
+        })
+        .await;
+        let shadow = &report["challengers"][0]["shadow"];
+        let expected = json!({"rows": 4, "errors": 0, "misfits": misfits, "invalid": 0});
+        assert_eq!(*shadow, expected, "{challenger:?} {sent:?}");
+        // A name that nobody knows stays an error of the caller.
+        let strange = json!({"inputs": [
+            {"name": "a", "datatype": "FP64", "shape": [1], "data": [1]},
+            {"name": "b", "datatype": "FP64", "shape": [1], "data": [1]},
+            {"name": "strange", "datatype": "FP64", "shape": [1], "data": [1]},
+        ]});
+        let (status, answer) =
+            call(running.addresses.http, "POST /v2/models/x/infer", &strange).await;
+        assert_eq!(status, 400, "{answer}");
+        site.running.stop().await.unwrap();
+    };
+    let with = |features: &'static [&'static str], answer| Script {
+        features,
+        ..Script::new(2, "two", answer)
+    };
+    let single = Script {
+        element: Element::F32,
+        ..with(&["a", "b"], first)
+    };
+    check(with(&["b", "a"], second), &["a", "b"], 0).await;
+    check(single, &["b", "a"], 0).await;
+    check(with(&["a"], first), &["a", "b"], 0).await;
+    check(with(&["a", "b", "c"], first), &["a", "b"], 4).await;
+    check(with(&["a", "b", "c"], first), &["a", "b", "c"], 0).await;
+    check(with(&["p", "q"], first), &["a", "b"], 4).await;
+}
