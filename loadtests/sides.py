@@ -1,8 +1,8 @@
 """Servers that differ in one thing each, measured in turns under the same load.
 
-All sides of a case are started, then take turns window by window, so that a slow spell of the machine
-hits all of them; whoever's turn it is not is stopped. Every answer of the load is compared with the
-library's prediction, byte by byte, and so are 64 other rows after each window.
+All sides of a case are started, then take turns window by window, so that a slow spell of the
+machine hits all of them; whoever's turn it is not is stopped. Every answer of the load is compared
+with the library's prediction, byte by byte, and so are 64 other rows after each window.
 """
 
 import contextlib
@@ -102,6 +102,16 @@ class Measured:
     def median(self, name):
         return rounds.median([figures[name] for figures in self.figures])
 
+    def factor(self, first, name):
+        """The median over turns of a figure against the first side's of the same turn; None if that
+        is nowhere known."""
+        pairs = [
+            (own[name], others[name])
+            for own, others in zip(self.figures, first.figures, strict=True)
+        ]
+        factors = [own / other for own, other in pairs if own is not None and other]
+        return rounds.median(factors) if factors else None
+
     def failed(self):
         """Requests without a good answer. A closed loop ends with some in flight."""
         names = ["errors", "refused", *(["unfinished", "dropped"] if self.rate else [])]
@@ -197,8 +207,8 @@ def measure(tails, case):
 
 
 def report(one, base):
-    """One line on the terminal while the others are measured."""
-    factor = one.median("p99_us") / (base.median("p99_us") or 1)
+    """A line on the terminal, and what went wrong."""
+    factor = one.factor(base, "p99_us") or 0.0
     said = f"{one.loop}, {one.side.name}: P99 {one.median('p99_us'):,.0f} us ({factor:.2f})"
     print(f"    {said}, {one.failed()} failed", flush=True)
     for problem in one.problems:
@@ -265,7 +275,7 @@ def check(tails, one, standing):
 
 @contextlib.contextmanager
 def cut(one, standing, window):
-    """Cuts the cluster off in the middle of the window, in a thread, and waits until all is well."""
+    """Cuts the cluster off in the middle of the window, in a thread; waits until all is well."""
     thread = threading.Thread(target=cut_and_mend, args=(one, standing, window))
     thread.start()
     try:

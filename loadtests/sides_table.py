@@ -25,11 +25,8 @@ def entries(measured):
 
 def entry(one, first):
     figures = {name: round(one.median(name), 1) for name in ("rps", *QUANTILES)}
-    factors = {
-        f"{name}_factor": round(one.median(name) / first.median(name), 3)
-        for name in QUANTILES
-        if first.median(name)
-    }
+    factors = {f"{name}_factor": one.factor(first, name) for name in ("rps", *QUANTILES)}
+    factors = {name: value and round(value, 3) for name, value in factors.items()}
     return {
         "case": one.case.name,
         "side": one.side.name,
@@ -81,18 +78,18 @@ def first_of(measured, loop):
 
 
 def row(one, first):
-    cells = [one.side.title, one.loop, f"{one.median('rps'):,.0f}"]
-    cells += [quantile(one, first, name) for name in QUANTILES]
+    cells = [one.side.title, one.loop]
+    cells += [figure(one, first, name) for name in ("rps", *QUANTILES)]
     cells += [f"{one.counts[name]:,}" if one.side.has_loop else "" for name in one.case.columns]
     cells.append(lag(one) if one.side.has_loop else "")
     cells.append(str(one.failed() or len(one.problems)))
     return "| " + " | ".join(cells) + " |"
 
 
-def quantile(one, first, name):
-    value, base = one.median(name), first.median(name)
-    factor = f" ({value / base:.2f})" if base and one is not first else ""
-    return f"{value:,.0f}{factor}"
+def figure(one, first, name):
+    factor = one.factor(first, name)
+    said = "" if factor is None or one is first else f" ({factor:.2f})"
+    return f"{one.median(name):,.0f}{said}"
 
 
 def lag(one):

@@ -140,7 +140,8 @@ impl Run {
         }
     }
 
-    /// The outcome of an answer that is there whole: a good one may hold something else than expected.
+    /// The outcome of an answer that is there whole: a good one may hold something else than what
+    /// was expected.
     fn compared(&self, index: usize, outcome: Outcome) -> Outcome {
         let Some(expected) = &self.expected else {
             return outcome;

@@ -358,8 +358,8 @@ fn expected(options: &Options) -> Result<Option<Finder<'static>>> {
     let Some(path) = &options.expect else {
         return Ok(None);
     };
-    let bytes = std::fs::read(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok(Some(Finder::new(&bytes).into_owned()))
 }
 
