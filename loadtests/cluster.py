@@ -38,7 +38,6 @@ class Cluster:
         if user := other_user():
             shutil.chown(self.folder, user)
         self.watchdog = self.watch()
-        self.is_paused = False
         try:
             more = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
             self.run("initdb", "-D", self.data, "-U", USER, *more)

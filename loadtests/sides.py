@@ -153,6 +153,9 @@ class Standing:
         self.site.process.resume()
 
     def close(self):
+        """The server goes first: it still writes what waits."""
+        if self.cluster:
+            self.cluster.resume()
         if self.site:
             self.site.process.close()
         if self.cluster:
@@ -185,19 +188,17 @@ def measure(tails, case):
     """`[Measured]`: all sides in a closed loop, then in an open one at one rate for all."""
     print(f"  {case.name}: {case.title}", flush=True)
     standings = []
-    try:
+    with contextlib.ExitStack() as stack:
         for side in case.sides:
             if side.has_cluster and not cluster.programs():
                 print(f"    {side.name} is left out: PostgreSQL is not installed", flush=True)
                 continue
             standings.append(Standing(tails, case, side))
+            stack.callback(standings[-1].close)
             standings[-1].pause()
         expected = expect(tails, standings[0])
         closed = turns(tails, case, standings, expected, None)
         opened = turns(tails, case, standings, expected, closed[0].median("rps") * SHARE)
-    finally:
-        for standing in standings:
-            standing.close()
     for first, second in zip(closed, opened, strict=True):
         missing = [it for it in first.side.must_count if not first.counts[it] + second.counts[it]]
         second.problems += [f"{it}: none" for it in missing]

@@ -1,7 +1,6 @@
 """What was measured of `sides`: for programs, and as tables for people."""
 
 import sides
-import table
 
 QUANTILES = ["p50_us", "p99_us", "p999_us"]
 TITLES = {
