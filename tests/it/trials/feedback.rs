@@ -316,6 +316,12 @@ async fn keys_come_in_the_body_or_in_a_header_and_are_limited() {
     let sent = json!({"slot": "x", "key": 42, "value": true, "source": "analyst", "weight": 2.5});
     let (_, answer) = call(address, "POST /v1/feedback", &sent).await;
     assert_eq!(answer["status"], "joined", "{answer}");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, sent.to_string().as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let header = "content-encoding: gzip\r\n";
+    let (_, _, text) = http(address, "POST /v1/feedback", header, &packed).await;
+    assert!(text.contains("duplicate"), "{text}");
     for key in [String::new(), "k".repeat(257)] {
         let (status, answer) = call(address, path, &infer_body(&[0.9], &key)).await;
         assert_eq!(status, 400, "{answer}");
