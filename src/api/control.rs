@@ -24,15 +24,15 @@ pub async fn promoted(
     let resident = |id: u64| roles.as_ref().is_some_and(|it| it.revision(id).is_some());
     if let Some(id) = revision.filter(|id| !resident(*id)) {
         let files = crate::source::Files::new();
-        shared.repository.load(slot, Some(id), files).await?;
+        // It may be one that was given up: it is not to leave again before it is asked for.
+        rollout.hold(slot);
+        let loaded = shared.repository.load(slot, Some(id), files).await;
+        if let Err(error) = loaded {
+            rollout.unhold(slot);
+            return Err(error);
+        }
         if !force {
-            return Ok(Done {
-                decision: "shadow",
-                from: None,
-                to: None,
-                stage: Some("shadow".to_string()),
-                took_us: 0,
-            });
+            return rollout.ask(slot, Ask::Shadow { revision: id }, actor).await;
         }
     }
     rollout

@@ -55,6 +55,42 @@ pub enum Target {
 pub struct Terms {
     /// A label counts when it arrives before its prediction is this old, in milliseconds.
     pub horizon_ms: i64,
+    pub values: Values,
+}
+
+/// What a label may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// 0 or 1.
+    Binary,
+    /// A whole number below this.
+    Classes(u32),
+    /// Any finite number.
+    Numbers,
+}
+
+impl Values {
+    /// Whether a label may say this.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn check(self, value: f64) -> Result<(), String> {
+        let is_class =
+            |count: u32| value.fract() == 0.0 && (0.0..f64::from(count)).contains(&value);
+        match self {
+            Values::Binary if value != 0.0 && value != 1.0 => {
+                Err("value: expected true, false, 1 or 0".to_string())
+            }
+            Values::Classes(count) if !is_class(count) => Err(format!(
+                "value: expected a class, a whole number from 0 to {}",
+                count.saturating_sub(1)
+            )),
+            Values::Numbers if !value.is_finite() => {
+                Err("value: expected a finite number".to_string())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Tells what is known of a slot; None for one that is not served.
@@ -233,7 +269,7 @@ impl Batch<'_> {
     fn place(&mut self, label: &Label, arrival: &Arrival) -> Result<Standing, Status> {
         check(label, self.now_ms)?;
         let named = match &label.slot {
-            Some(slot) => Some(self.horizon(slot)?),
+            Some(slot) => Some(self.horizon(slot, label.value)?),
             None => None,
         };
         let standing = match (&label.target, &label.slot, named) {
@@ -243,7 +279,7 @@ impl Batch<'_> {
                     if slot.as_ref().is_some_and(|slot| *slot != own) {
                         return Err(refused("slot: expected the slot of the prediction"));
                     }
-                    let horizon = self.horizon(&own)?;
+                    let horizon = self.horizon(&own, label.value)?;
                     Some(self.ledger.join(index, arrival, horizon))
                 }
                 None => None,
@@ -286,11 +322,12 @@ impl Batch<'_> {
         }
     }
 
-    fn horizon(&self, slot: &str) -> Result<i64, Status> {
+    /// The horizon of a slot that takes this value.
+    fn horizon(&self, slot: &str, value: f64) -> Result<i64, Status> {
         let terms = (self.terms)(slot);
-        terms
-            .map(|terms| terms.horizon_ms)
-            .ok_or_else(|| refused("slot: expected one that is served"))
+        let terms = terms.ok_or_else(|| refused("slot: expected one that is served"))?;
+        terms.values.check(value).map_err(Status::Refused)?;
+        Ok(terms.horizon_ms)
     }
 }
 

@@ -159,7 +159,10 @@ fn label_key(key: &str, value: f64) -> Label {
 /// `fraud` and `churn` are served and wait an hour for labels.
 fn terms(slot: &str) -> Option<Terms> {
     let is_served = slot == "fraud" || slot == "churn";
-    is_served.then_some(Terms { horizon_ms: HOUR })
+    is_served.then_some(Terms {
+        horizon_ms: HOUR,
+        values: super::labels::Values::Numbers,
+    })
 }
 
 /// Puts one label at this time.

@@ -28,6 +28,7 @@ pub fn obey(shared: &Shared, course: &mut Course, ask: &Ask, actor: &str) -> Res
             revision: Some(revision),
             reason,
         } => give_up(shared, course, *revision, actor, reason),
+        Ask::Shadow { revision } => enlist(shared, course, *revision, actor),
         Ask::Promote { revision, force } => {
             let name = wanted(course, *revision)?;
             if *force {
@@ -36,6 +37,37 @@ pub fn obey(shared: &Shared, course: &mut Course, ask: &Ask, actor: &str) -> Res
             approve(shared, course, &name, actor)
         }
     }
+}
+
+/// Begins a trial, on a person's word.
+fn enlist(shared: &Shared, course: &mut Course, revision: u64, actor: &str) -> Result<Done, Error> {
+    let name = wanted(course, Some(revision))?;
+    let Some(document) = course.document.clone() else {
+        return Err(conflict("no champion answers yet"));
+    };
+    let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
+    let mut after = document.clone();
+    if document.challenger(&name.mark).is_none() {
+        after.enlist(name.clone(), now, seq);
+        let what = json!({
+            "from": document.champion,
+            "to": name,
+            "stage": "shadow",
+            "reasons": ["a person asked for its trial"],
+        });
+        let record = judge::record(course, "shadow", actor, what);
+        if !shared.write(course, after, record)? {
+            return Err(beaten());
+        }
+        course.arrange(&shared.journal)?;
+    }
+    Ok(Done {
+        decision: "shadow",
+        from: Some(document.champion),
+        to: Some(name),
+        stage: Some("shadow".to_string()),
+        took_us: 0,
+    })
 }
 
 /// Goes back to the previous champion: first here, by a pointer, then in the journal.

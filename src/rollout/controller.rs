@@ -15,11 +15,11 @@ use super::acts::{self, conflict};
 use super::course::Course;
 use super::decide::{Approval, Decision, Stage};
 use super::document::{Document, Name};
-use super::judge::{self, Judged};
+use super::judge::{self, Judged, Trip};
 use super::report::{Report, Trial, Waiting};
 use super::score::Task;
 use super::{Ask, Done, Shared};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::journal::{lease, roles};
 use crate::model::slot::{Arrival, Plan};
 use crate::serve::record::now_ms;
@@ -43,6 +43,8 @@ pub struct Controller {
     holder: String,
     leader: bool,
     journal_error: Option<String>,
+    /// Whether the journal was ever read.
+    known: bool,
 }
 
 /// How often the slots are looked at.
@@ -61,6 +63,7 @@ impl Controller {
             holder: Uuid::new_v4().to_string(),
             leader: false,
             journal_error: None,
+            known: false,
         }
     }
 
@@ -118,7 +121,10 @@ impl Controller {
                 let settings = self.shared.settings.of(name).clone();
                 Course::new(Arc::clone(slot), settings, watch.clone())
             });
-            course.read(kept.iter().find(|it| it.slot == *name));
+            // Where the folder says who answers, what was decided before it did is not followed.
+            if watch.arrival != Arrival::Replace {
+                course.read(kept.iter().find(|it| it.slot == *name));
+            }
             self.step(&mut course);
             self.courses.insert(name.clone(), course);
         }
@@ -137,32 +143,15 @@ impl Controller {
         }
         self.leader = leader;
         self.journal_error = None;
+        self.known = true;
         Ok(kept)
     }
 
     fn step(&mut self, course: &mut Course) {
-        let journal = self.shared.journal.clone();
-        let tried: Result<(), Error> = (|| {
-            if let Some((document, decision)) = course.pending.clone()
-                && self.journal_error.is_none()
-            {
-                // Somebody else's decision since then is overruled, for this one was carried out;
-                // unless it says the same.
-                let kept = self.refresh(course)?;
-                if let Some(kept) = kept.filter(|it| it.champion == document.champion) {
-                    course.document = Some(kept);
-                    course.pending = None;
-                } else if self.shared.write(course, document, decision)? {
-                    course.pending = None;
-                }
-            }
-            course.take_outcomes(&journal, self.leader)?;
-            if course.watch.arrival != Arrival::Replace {
-                self.enroll(course)?;
-            }
-            course.arrange(&journal)
-        })();
-        if let Err(error) = tried {
+        // A journal that does not answer is asked once in a look.
+        if self.journal_error.is_none()
+            && let Err(error) = self.exchange(course)
+        {
             self.journal_error = Some(error.message);
         }
         if course.pending.is_none() && !self.shared.is_overridden(&course.slot.name) {
@@ -173,6 +162,27 @@ impl Controller {
         if let Some(action) = action {
             self.act(course, action);
         }
+    }
+
+    /// Writes what waits for the journal, and takes what is new in it.
+    fn exchange(&mut self, course: &mut Course) -> Result<(), Error> {
+        let journal = self.shared.journal.clone();
+        if let Some((document, decision)) = course.pending.clone() {
+            // Somebody else's decision since then is overruled, for this one was carried out;
+            // unless it says the same.
+            let kept = self.refresh(course)?;
+            if let Some(kept) = kept.filter(|it| it.champion == document.champion) {
+                course.document = Some(kept);
+                course.pending = None;
+            } else if self.shared.write(course, document, decision)? {
+                course.pending = None;
+            }
+        }
+        course.take_outcomes(&journal, self.leader)?;
+        if course.watch.arrival != Arrival::Replace {
+            self.enroll(course)?;
+        }
+        course.arrange(&journal)
     }
 
     /// Takes the generation that the journal has now, and gives the document there.
@@ -270,9 +280,9 @@ impl Controller {
         let now = now_ms();
         let mut report = self.blank(course, now);
         let mut action = None;
-        let (previous, reason) = judge::previous(course);
-        if let (Some(reason), Some(trial)) = (reason, &previous) {
-            action = Some(Action::RollBack(reason, Box::new(trial.clone())));
+        let (previous, trip) = judge::previous(course);
+        if let (Some(trip), Some(trial)) = (trip, &previous) {
+            action = Some(Action::RollBack(trip, Box::new(trial.clone())));
         }
         let sound = course.document.as_ref().and_then(|it| it.previous.as_ref());
         let sound = sound.is_some_and(|it| it.sound);
@@ -352,12 +362,12 @@ impl Controller {
         }
     }
 
-    /// Carries out what was decided, if it is for this process to decide. A rollback is carried out
-    /// although the journal is away, and written later; nothing else is.
+    /// Carries out what was decided, if it is for this process to decide. A champion that breaks is
+    /// turned back by whoever sees it, also while the journal is away; then it is written later.
     fn act(&mut self, course: &mut Course, action: Action) {
-        let away = self.journal_error.is_some();
         let done = match action {
-            Action::RollBack(reason, trial) if self.leader || away => {
+            Action::RollBack(trip, trial) if self.leader || trip.is_hard => {
+                let reason = trip.reason;
                 acts::roll_back(&self.shared, course, "controller", &reason, Some(*trial))
             }
             Action::Retest if self.leader && course.pending.is_none() => {
@@ -368,8 +378,10 @@ impl Controller {
             }
             _ => return,
         };
-        if let Err(error) = done {
-            self.journal_error = Some(error.message);
+        match done {
+            Err(error) if error.code != Code::Conflict => self.journal_error = Some(error.message),
+            // Whoever was first decided; the next look shows it.
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -400,7 +412,7 @@ impl Controller {
     fn publish(&self, kept: &[roles::Kept]) {
         let server = &self.shared.server;
         let known = server.plans();
-        if known.is_none() && self.journal_error.is_some() {
+        if !self.known {
             return;
         }
         let mut plans = known.as_deref().cloned().unwrap_or_default();
@@ -430,7 +442,7 @@ impl Controller {
 
 /// What a look leads to.
 enum Action {
-    RollBack(String, Box<Trial>),
+    RollBack(Trip, Box<Trial>),
     Retest,
     Trial(Box<Judged>, String),
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Rollout;
 use super::reading::{self, Columns};
-use super::score::Task;
-use crate::error::Error;
-use crate::journal::labels::{Label, Receipt, Status, Terms};
+use super::{Rollout, Shared};
+use crate::error::{Code, Error};
+use crate::journal::labels::{Label, Receipt, Status, Terms, Values};
+use crate::model::revision::Revision;
 use crate::serve::record::now_ms;
 
 /// Labels by what became of them.
@@ -69,14 +69,12 @@ impl Rollout {
                 Err(reason) => bad.push(Some(reason)),
             }
         }
+        if !self.0.server.is_started() {
+            let message = "the models were not all looked at yet";
+            return Err(Error::new(Code::NotReady, message));
+        }
         let shared = Arc::clone(&self.0);
-        let terms = move |slot: &str| {
-            let known = shared.server.registry.slot(slot).is_some();
-            let watched = shared.server.watch(slot).is_on();
-            (known && watched).then(|| Terms {
-                horizon_ms: i64::try_from(shared.settings.of(slot).horizon_ms).unwrap_or(i64::MAX),
-            })
-        };
+        let terms = move |slot: &str| shared.terms(slot);
         let mut receipts = match good.is_empty() {
             true => Vec::new(),
             false => {
@@ -104,46 +102,57 @@ impl Rollout {
         Ok(answers)
     }
 
-    /// A label's value as a number, checked against the slot's task where the slot is known.
+    /// A label's value as a number: a class by its name is its place among the classes of the slot's
+    /// champion. Whether the slot takes the number is for [`Rollout::label`] to say.
     ///
     /// # Errors
     /// What was expected.
     pub fn value(&self, slot: Option<&str>, given: &Given) -> Result<f64, String> {
-        let found = slot.and_then(|slot| self.0.server.registry.slot(slot));
-        let roles = found.as_ref().and_then(|slot| slot.roles());
-        let Some((slot, roles)) = slot.zip(roles) else {
-            return match given {
-                Given::Number(number) if number.is_finite() => Ok(*number),
-                Given::Number(_) => Err("value: expected a finite number".to_string()),
-                Given::Class(_) => {
-                    Err("value: a class by its name needs the key \"slot\"".to_string())
-                }
-            };
+        let name = match given {
+            Given::Number(number) if number.is_finite() => return Ok(*number),
+            Given::Number(_) => return Err("value: expected a finite number".to_string()),
+            Given::Class(name) => name,
         };
-        let champion = &roles.champion;
-        let settings = self.0.settings.of(slot);
-        let task = reading::task(settings, champion);
-        let outputs = champion.signature.outputs.iter();
-        let labels = outputs.map(|it| &it.labels).find(|it| !it.is_empty());
-        let value = match given {
-            Given::Number(number) => *number,
-            Given::Class(name) => {
-                let place = labels.and_then(|labels| labels.iter().position(|it| it == name));
-                place.ok_or("value: expected a class of the model, or its number")? as f64
+        let slot = slot.ok_or("value: a class by its name needs the key \"slot\"")?;
+        let found = self.0.server.registry.slot(slot);
+        let roles = found.as_ref().and_then(|slot| slot.roles());
+        let champion = roles.as_ref().map(|roles| &roles.champion);
+        let place = champion.and_then(|it| classes(it)?.iter().position(|class| class == name));
+        place
+            .map(|place| place as f64)
+            .ok_or_else(|| "value: expected a class of the model, or its number".to_string())
+    }
+}
+
+impl Shared {
+    /// What a slot says of its labels; `None` when it takes none.
+    fn terms(&self, slot: &str) -> Option<Terms> {
+        let found = self.server.registry.slot(slot)?;
+        if !self.server.watch(slot).is_on() {
+            return None;
+        }
+        let settings = self.settings.of(slot);
+        let roles = found.roles();
+        let values = match roles.as_ref().map(|roles| &roles.champion) {
+            None => Values::Numbers,
+            Some(champion) => {
+                let columns = Columns::of(champion).map_or(0, Columns::classes);
+                let count = columns.max(classes(champion).map_or(0, <[String]>::len));
+                reading::values(&reading::task(settings, champion), count)
             }
         };
-        let classes = labels.map_or(0, Vec::len);
-        let classes = classes.max(Columns::of(champion).map_or(0, Columns::classes));
-        match (reading::is_label(&task, value, classes), task) {
-            (true, _) => Ok(value),
-            (false, Task::Binary { .. }) => Err("value: expected true, false, 1 or 0".to_string()),
-            (false, Task::Multiclass) => Err(format!(
-                "value: expected a class, a whole number from 0 to {}",
-                classes.saturating_sub(1)
-            )),
-            (false, Task::Regression) => Err("value: expected a finite number".to_string()),
-        }
+        Some(Terms {
+            horizon_ms: i64::try_from(settings.horizon_ms).unwrap_or(i64::MAX),
+            values,
+        })
     }
+}
+
+/// The names of a model's classes.
+fn classes(revision: &Revision) -> Option<&[String]> {
+    let outputs = revision.signature.outputs.iter();
+    let mut labels = outputs.map(|it| it.labels.as_slice());
+    labels.find(|it| !it.is_empty())
 }
 
 /// Whether an event may have been then.

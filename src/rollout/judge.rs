@@ -98,7 +98,7 @@ fn evidence(
     let elapsed = |since: i64| u64::try_from(now_ms - since).unwrap_or(0);
     Some(Evidence {
         stage: trial.stage,
-        findings: paired.trial.look(),
+        findings: paired.look(),
         labels: paired.trial.len() as u64 - paired.trial.invalid(),
         positives: binary.then(|| paired.trial.positives()),
         coverage,
@@ -117,8 +117,16 @@ fn evidence(
     })
 }
 
+/// Why to go back to the previous champion.
+#[derive(Debug)]
+pub struct Trip {
+    pub reason: String,
+    /// The champion breaks; nobody need be asked.
+    pub is_hard: bool,
+}
+
 /// Judges the previous champion, and the present one's vitals: why to go back, if so.
-pub fn previous(course: &mut Course) -> (Option<Trial>, Option<String>) {
+pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
     let Some(document) = course.document.clone() else {
         return (None, None);
     };
@@ -166,24 +174,29 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<String>) {
         report.positives = matches!(task, Task::Binary { .. }).then(|| paired.trial.positives());
         report.pairing = paired.pairing(fraction);
         report.agreement = paired.agreement();
-        report.findings = paired.trial.look();
+        report.findings = paired.look();
         report.saving = money(paired.trial.cost_difference());
         health.findings.clone_from(&report.findings);
     }
     // Going back to what was itself rolled back from is for a person to decide.
-    let reason = match previous.sound {
-        true => decide::trip(&policy, &health),
+    let findings = std::mem::take(&mut health.findings);
+    let hard = decide::trip(&policy, &health);
+    let is_hard = hard.is_some();
+    health.findings = findings;
+    let trip = match previous.sound {
+        true => hard.or_else(|| decide::trip(&policy, &health)),
         false => None,
     };
-    report.reasons = vec![match (&reason, previous.sound) {
-        (Some(reason), _) => reason.clone(),
+    let trip = trip.map(|reason| Trip { reason, is_hard });
+    report.reasons = vec![match (&trip, previous.sound) {
+        (Some(trip), _) => trip.reason.clone(),
         (None, true) => "the champion was not found worse".to_string(),
         (None, false) => "it was rolled back from".to_string(),
     }];
-    if reason.is_some() {
+    if trip.is_some() {
         report.decision = decide::Decision::Rollback;
     }
-    (Some(report), reason)
+    (Some(report), trip)
 }
 
 /// Whether the test that may roll back has found the champion better, or takes no more pairs.
@@ -192,7 +205,7 @@ pub fn is_settled(course: &mut Course) -> bool {
     course
         .rollback
         .as_mut()
-        .is_some_and(|it| it.is_full() || settings.is_settled(it.trial.len(), &it.trial.look()))
+        .is_some_and(|it| it.is_full() || settings.is_settled(it.trial.len(), &it.look()))
 }
 
 /// What is known of a revision.

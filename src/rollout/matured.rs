@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::gate::{Design, Trial};
+use super::gate::{Design, Finding, Trial};
 use super::reading::scored;
 use super::score::{self, Metric, Outcome, Pair, Scored, Task};
 use crate::journal::outcomes::OutcomeRow;
@@ -37,6 +37,9 @@ pub struct Paired {
     unpaired: u64,
     /// Pairs on which both decide alike.
     agreed: u64,
+    /// The last look, and how many pairs and corrections came since.
+    findings: Vec<Finding>,
+    fresh: usize,
 }
 
 /// Outcomes of a revision that its metrics are of.
@@ -114,7 +117,19 @@ impl Paired {
             seqs: Vec::new(),
             unpaired: 0,
             agreed: 0,
+            findings: Vec::new(),
+            fresh: 0,
         }
+    }
+
+    /// What the gates make of the pairs: looked at again when one in two hundred is new, for a look
+    /// at a million takes half a second.
+    pub fn look(&mut self) -> Vec<Finding> {
+        if self.findings.is_empty() || self.fresh > self.seqs.len() / 200 {
+            self.findings = self.trial.look();
+            self.fresh = 0;
+        }
+        self.findings.clone()
     }
 
     /// Takes an outcome, or the correction of one.
@@ -126,6 +141,7 @@ impl Paired {
             self.unpaired += u64::from(row.corrects.is_none());
             return;
         };
+        self.fresh += 1;
         if let Some(first) = row.corrects {
             if let Ok(index) = self.seqs.binary_search(&first) {
                 let _replaced = self.trial.replace(index, pair);

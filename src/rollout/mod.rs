@@ -71,6 +71,8 @@ pub enum Ask {
     /// The next step for a challenger, the only one if none is named; `force`: the whole way,
     /// whatever the evidence.
     Promote { revision: Option<u64>, force: bool },
+    /// A trial for a revision that is loaded, although it was given up.
+    Shadow { revision: u64 },
     /// Back to the previous champion; or, of a challenger that is named, the end of its trial.
     RollBack {
         revision: Option<u64>,
@@ -158,6 +160,16 @@ impl Rollout {
     /// All slots with trials, by name, as the controller last saw them.
     pub fn reports(&self) -> Vec<Arc<Report>> {
         lock(&self.0.reports).values().cloned().collect()
+    }
+
+    /// Keeps the controller from changing a slot's roles until the next [`Rollout::ask`] is done.
+    pub fn hold(&self, slot: &str) {
+        lock(&self.0.overridden).insert(slot.to_string());
+    }
+
+    /// Ends [`Rollout::hold`] where nothing is asked after all.
+    pub fn unhold(&self, slot: &str) {
+        self.0.end_override(slot);
     }
 
     /// Does what a person asks for; `actor` is their name, for the record.
@@ -269,7 +281,7 @@ impl std::fmt::Debug for Rollout {
 }
 
 impl Shared {
-    /// Forgets slots that are gone.
+    /// Forgets the reports of slots that are gone.
     fn keep(&self, is_here: impl Fn(&str) -> bool) {
         lock(&self.reports).retain(|name, _| is_here(name));
     }

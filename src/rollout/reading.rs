@@ -3,6 +3,7 @@
 
 use super::score::{Scored, Task};
 use super::{Kind, SlotSettings};
+use crate::journal::labels::Values;
 use crate::model::revision::Revision;
 use crate::tensor::DType;
 
@@ -104,12 +105,12 @@ pub fn scored(task: &Task, scores: Option<&[f64]>, label: f64) -> Scored {
     }
 }
 
-/// Whether a label is one that the task can have.
-pub fn is_label(task: &Task, value: f64, classes: usize) -> bool {
+/// What the labels of a task may say, of so many classes.
+pub fn values(task: &Task, classes: usize) -> Values {
     match task {
-        Task::Binary { .. } => value == 0.0 || value == 1.0,
-        Task::Multiclass => class(value, classes).is_some(),
-        Task::Regression => value.is_finite(),
+        Task::Binary { .. } => Values::Binary,
+        Task::Multiclass => Values::Classes(u32::try_from(classes).unwrap_or(u32::MAX)),
+        Task::Regression => Values::Numbers,
     }
 }
 

@@ -177,7 +177,11 @@ impl Labels {
             _ if self.names.contains_key(text) => self.names.get(text).copied(),
             _ => text.parse().ok().or_else(|| self.boolean(text)),
         };
-        let fits = |label: &f64| reading::is_label(&self.task, *label, self.classes);
+        let fits = |label: &f64| {
+            reading::values(&self.task, self.classes)
+                .check(*label)
+                .is_ok()
+        };
         number.filter(fits).ok_or_else(|| {
             let got = match text.is_empty() {
                 true => "nothing".to_string(),
