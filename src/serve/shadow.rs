@@ -48,13 +48,13 @@ const BYTES: usize = 32 << 20;
 /// When the system has no more threads.
 pub fn start(records: Records, supervisor: &Supervisor, sink: Sink) -> std::io::Result<()> {
     let (queue, waiting) = Queue::new(BYTES);
-    let stop = supervisor.clone();
-    let direct = Arc::clone(&sink);
+    let (stop, direct) = (supervisor.clone(), Arc::clone(&sink));
     supervisor.thread("record", Priority::Bulk, move || {
         take(&records, &queue, &stop, &direct);
     })?;
+    let stop = supervisor.clone();
     supervisor.thread("shadow", Priority::Background, move || {
-        score(&waiting, &sink);
+        score(&waiting, &stop, &sink);
     })
 }
 
@@ -114,8 +114,9 @@ fn has_others(record: &Record) -> bool {
     !record.roles.challengers.is_empty() || record.roles.previous.is_some()
 }
 
-/// Scores what waits until the other thread has gone.
-fn score(waiting: &Receiver<Queued>, sink: &Sink) {
+/// Scores what waits until the other thread has gone. Once the server stops, what waits goes on
+/// without scores: a slow challenger does not hold it up.
+fn score(waiting: &Receiver<Queued>, supervisor: &Supervisor, sink: &Sink) {
     loop {
         let first = match waiting.recv_timeout(Duration::from_millis(200)) {
             Ok(first) => first,
@@ -128,7 +129,10 @@ fn score(waiting: &Receiver<Queued>, sink: &Sink) {
         {
             records.push(next.into_record());
         }
-        sink(scored(records));
+        sink(match supervisor.is_stopping() {
+            false => scored(records),
+            true => unscored(records),
+        });
     }
 }
 
@@ -138,13 +142,7 @@ fn score(waiting: &Receiver<Queued>, sink: &Sink) {
 )]
 /// Scores records: each revision gets the rows of as many of them as possible in one call.
 fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
-    let mut done: Vec<Shadowed> = records
-        .into_iter()
-        .map(|record| Shadowed {
-            record,
-            scores: Vec::new(),
-        })
-        .collect();
+    let mut done = unscored(records);
     let mut left: Vec<(usize, Arc<Revision>)> = Vec::new();
     for (index, shadowed) in done.iter().enumerate() {
         let record = &shadowed.record;
@@ -159,6 +157,18 @@ fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
         score_with(&revision, &mine, &mut done);
     }
     done
+}
+
+#[expect(
+    clippy::vec_box,
+    reason = "a record goes from queue to queue by its pointer"
+)]
+fn unscored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
+    let each = records.into_iter().map(|record| Shadowed {
+        record,
+        scores: Vec::new(),
+    });
+    each.collect()
 }
 
 fn score_with(revision: &Arc<Revision>, mine: &[(usize, Arc<Revision>)], done: &mut [Shadowed]) {

@@ -151,6 +151,11 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
                 "future",
             ),
             (of_id("17"), "refused", "prediction_id"),
+            (
+                json!({"prediction_id": id, "value": 0.5}),
+                "refused",
+                "true, false, 1 or 0",
+            ),
             (json!({"slot": "x", "value": true}), "refused", "key"),
             (
                 keyed(&known, true, &[("weight", json!(-1.0))]),
@@ -185,7 +190,7 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
                 "{over} {label}: {error}"
             );
         }
-        assert_eq!(told.len(), if over == "http" { 23 } else { 20 });
+        assert_eq!(told.len(), if over == "http" { 24 } else { 21 });
 
         // Once the prediction is there the label that waited is its outcome.
         predict(running, "x", &[0.9], &key("early")).await;

@@ -325,6 +325,15 @@ async fn an_unloaded_slot_comes_back_with_the_champion_that_was_decided() {
     assert_eq!(resident(), [0; 0]);
     repository(&running, "load").await;
     assert_eq!(resident(), [1]);
+    // A person may have a revision tried again that was given up.
+    let (status, done) = tell(&running, "fraud", "promote", json!({"revision": 2})).await;
+    assert_eq!(
+        (status, &done["decision"]),
+        (200, &json!("shadow")),
+        "{done}"
+    );
+    until_on_trial(&running, "fraud", 2).await;
+    assert_eq!(resident(), [1, 2]);
     running.stop().await.unwrap();
 
     // The journal answers after the first look at the folder, whose next one is an hour later.
