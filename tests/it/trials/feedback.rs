@@ -10,6 +10,7 @@ use serde_json::Map;
 use tonic::transport::Channel;
 
 use super::*;
+use crate::support::copy;
 
 /// A label as the table writes it; HTTP gets it so, gRPC as a message.
 fn outcome(sent: &Value) -> Option<loop_pb::Outcome> {
@@ -333,6 +334,57 @@ async fn keys_come_in_the_body_or_in_a_header_and_are_limited() {
         let sent = json!({"slot": "x", "key": key, "value": true});
         let (status, answer) = call(address, "POST /v1/feedback", &sent).await;
         assert_eq!(status, 400, "{answer}");
+    }
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_are_labels_by_number_or_name() {
+    let site = site(|config| {
+        config.rollout.slot.kind = Kind::Auto;
+        config.rollout.slot.gates.clear();
+    })
+    .await;
+    let running = &site.running;
+    let model = "models/dermatology-xgb/1";
+    copy(model, &site.models.path().join("skin/1"));
+    until_champion(running, "skin", 1).await;
+    let path = format!("{}/{model}/golden.json", env!("CARGO_MANIFEST_DIR"));
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let rows = golden["rows"].as_array().unwrap();
+    let body = json!({"instances": rows, "parameters": {"key": "batch"}});
+    let path = "POST /v1/models/skin:predict";
+    let (status, answer) = call(running.addresses.http, path, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    until_written(running, rows.len() as u64).await;
+    let best = |scores: &Value| {
+        let scores = scores.as_array().unwrap().iter();
+        let scores = scores.map(|it| it.as_f64().unwrap()).enumerate();
+        scores.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
+    };
+    let line = |(row, scores): (usize, &Value)| {
+        json!({"slot": "skin", "key": "batch", "row": row, "value": best(scores)}).to_string()
+    };
+    let predicted = golden["outputs"]["predict"].as_array().unwrap();
+    let lines: Vec<String> = predicted.iter().enumerate().map(line).collect();
+    let answer = lines_in(running, &lines.join("\n")).await;
+    assert_eq!(answer["counts"]["joined"], rows.len(), "{answer}");
+    let matured = |it: &Value| it["champion"]["matured"] == rows.len();
+    let report = until_report(running, "skin", matured).await;
+    assert_eq!(report["task"], "multiclass");
+    let metrics = report["champion"]["metrics"].as_array().unwrap();
+    let accuracy = metrics.iter().find(|it| it["name"] == "accuracy").unwrap();
+    assert_eq!(accuracy["value"], 1.0);
+    for (value, expected) in [
+        (json!("psoriasis"), 200),
+        (json!("freckles"), 400),
+        (json!(6), 400),
+        (json!(0.5), 400),
+        (json!(-1), 400),
+    ] {
+        let sent = json!({"slot": "skin", "key": "batch", "value": value});
+        let (status, answer) = call(running.addresses.http, "POST /v1/feedback", &sent).await;
+        assert_eq!(status, expected, "{value}: {answer}");
     }
     site.running.stop().await.unwrap();
 }

@@ -168,6 +168,12 @@ async fn a_person_promotes_by_force_and_a_held_revision_by_its_number() {
     assert!(record["reasons"].to_string().contains("forced"), "{record}");
     let (status, _) = tell(running, "nothing", "promote", Value::Null).await;
     assert_eq!(status, 404);
+    for path in ["GET /v1/slots/nothing", "GET /v1/slots/nothing/decisions"] {
+        let (status, answer) = call(running.addresses.admin, path, &Value::Null).await;
+        assert_eq!(status, 404, "{answer}");
+    }
+    let (_, all) = call(running.addresses.admin, "GET /v1/slots", &Value::Null).await;
+    assert_eq!(all["slots"][0]["slot"], "fraud", "{all}");
     for (query, status, count) in [
         ("after=1&limit=1", 200, Some(1)),
         ("after=99", 200, Some(0)),
