@@ -22,15 +22,12 @@ pub async fn promoted(
     let _report = rollout.report(slot)?;
     let roles = shared.server.slot(slot)?.roles();
     let resident = |id: u64| roles.as_ref().is_some_and(|it| it.revision(id).is_some());
+    // A revision that was given up is not to leave again before it is asked for.
+    let _held;
     if let Some(id) = revision.filter(|id| !resident(*id)) {
+        _held = rollout.hold(slot);
         let files = crate::source::Files::new();
-        // It may be one that was given up: it is not to leave again before it is asked for.
-        rollout.hold(slot);
-        let loaded = shared.repository.load(slot, Some(id), files).await;
-        if let Err(error) = loaded {
-            rollout.unhold(slot);
-            return Err(error);
-        }
+        shared.repository.load(slot, Some(id), files).await?;
         if !force {
             return rollout.ask(slot, Ask::Shadow { revision: id }, actor).await;
         }

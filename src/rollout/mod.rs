@@ -67,6 +67,13 @@ pub struct Shared {
     decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
+/// A slot whose roles the controller leaves as they are.
+#[derive(Debug)]
+pub struct Held<'a> {
+    rollout: &'a Rollout,
+    slot: &'a str,
+}
+
 /// What a person asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -165,14 +172,15 @@ impl Rollout {
         lock(&self.0.reports).values().cloned().collect()
     }
 
-    /// Keeps the controller from changing a slot's roles until the next [`Rollout::ask`] is done.
-    pub fn hold(&self, slot: &str) {
+    /// Keeps the controller from changing a slot's roles until the next [`Rollout::ask`] is done or the
+    /// returned value is dropped: who asks may go away before.
+    #[must_use]
+    pub fn hold<'a>(&'a self, slot: &'a str) -> Held<'a> {
         lock(&self.0.overridden).insert(slot.to_string());
-    }
-
-    /// Ends [`Rollout::hold`] where nothing is asked after all.
-    pub fn unhold(&self, slot: &str) {
-        self.0.end_override(slot);
+        Held {
+            rollout: self,
+            slot,
+        }
     }
 
     /// Does what a person asks for; `actor` is their name, for the record.
@@ -273,6 +281,12 @@ impl Rollout {
         }
         let left = end.saturating_duration_since(Instant::now());
         self.0.journal.close(left)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.rollout.0.end_override(self.slot);
     }
 }
 

@@ -6,7 +6,7 @@
 //! Names that begin with a dot or end in `.tmp` or `.part` are not looked at: write aside, then
 //! rename. A revision that was refused is tried again when its files change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -43,10 +43,14 @@ struct Watcher {
     /// Slots whose revision was chosen by a command: the highest revision at that time. Newer ones
     /// are taken in, these and older ones are not.
     held: BTreeMap<String, u64>,
+    /// Slots that a command unloaded: nothing of them is loaded until another one says so.
+    unloaded: BTreeSet<String>,
     /// Folders that were found and are not revisions: warned of once.
     warned: Vec<PathBuf>,
     /// The plan of each slot that was last worked on.
     plans: BTreeMap<String, Arc<Plan>>,
+    /// Whether slots were passed over because what was decided of them is not known yet.
+    waits_for_plans: bool,
 }
 
 /// A revision's folder as it was last seen.
@@ -112,8 +116,10 @@ pub fn start(
         commands,
         seen: BTreeMap::new(),
         held: BTreeMap::new(),
+        unloaded: BTreeSet::new(),
         warned: Vec::new(),
         plans: BTreeMap::new(),
+        waits_for_plans: false,
     };
     supervisor.spawn("repository", watcher.run());
     repository
@@ -133,7 +139,13 @@ impl Watcher {
                 () = supervisor.stopping() => return,
                 Some(command) = self.commands.recv() => self.command(command).await,
                 _ = interval.tick() => self.look().await,
-                _ = sweep.tick() => self.sweep(),
+                _ = sweep.tick() => {
+                    self.sweep();
+                    // The next look at the folder may be long after the journal has answered.
+                    if self.waits_for_plans && self.server.plans().is_some() {
+                        self.look().await;
+                    }
+                }
             }
         }
     }
@@ -244,7 +256,9 @@ impl Watcher {
     /// Loads what was decided for a slot with trials, and takes newcomers as its `on_arrival` says.
     async fn arrange(&mut self, slot: &Arc<Slot>, revisions: BTreeMap<u64, Listing>) {
         let unread = State::Unavailable(UNREAD.to_string());
-        let Some(plans) = self.server.plans() else {
+        let plans = self.server.plans();
+        self.waits_for_plans = plans.is_none();
+        let Some(plans) = plans else {
             for id in revisions.into_keys() {
                 slot.set_state(id, unread.clone());
             }
@@ -254,6 +268,9 @@ impl Watcher {
             if state == unread {
                 slot.forget(id);
             }
+        }
+        if self.unloaded.contains(&slot.name) {
+            return;
         }
         let plan = plans.get(&slot.name).cloned();
         self.forget_tries(slot, plan.as_ref());
@@ -294,6 +311,16 @@ impl Watcher {
     fn decided(&self, name: &str, id: u64) -> Option<Named> {
         let plans = self.server.plans()?;
         plans.get(name)?.resident(id).cloned()
+    }
+
+    /// The revision that was decided to answer, where it lies in the folder and is not loaded.
+    fn absent_champion(&self, name: &str) -> Option<u64> {
+        let plans = self.server.plans()?;
+        let id = plans.get(name)?.champion.id;
+        let is_here = self.seen.contains_key(&(name.to_string(), id));
+        let roles = self.server.registry.slot(name)?.roles();
+        let is_loaded = roles.is_some_and(|roles| roles.revision(id).is_some());
+        (is_here && !is_loaded).then_some(id)
     }
 
     /// A new plan may ask for what was tried before.
@@ -388,6 +415,7 @@ impl Watcher {
             }
             if !scan.contains_key(&name) {
                 self.held.remove(&name);
+                self.unloaded.remove(&name);
                 self.server.registry.remove(&name);
                 tracing::info!(slot = name, "slot removed");
             }
@@ -412,6 +440,7 @@ impl Watcher {
         let slot = self.server.slot(name)?;
         self.server.bury(slot.unload("unloaded"));
         self.held.insert(name.to_string(), self.highest(name));
+        self.unloaded.insert(name.to_string());
         tracing::info!(slot = name, "slot unloaded");
         Ok(())
     }
@@ -441,8 +470,12 @@ impl Watcher {
             .keys()
             .filter(|key| key.0 == name)
             .map(|key| key.1);
-        let highest = files.keys().copied().max().or_else(|| in_folder.max());
-        let Some(id) = revision.or(highest) else {
+        let absent = self.absent_champion(name);
+        let wanted = match files.keys().copied().max() {
+            None => absent.or_else(|| in_folder.max()),
+            given => given,
+        };
+        let Some(id) = revision.or(wanted) else {
             return Err(Error::new(
                 Code::NotFound,
                 format!("model \"{name}\" has no revision"),
@@ -456,15 +489,26 @@ impl Watcher {
             ));
         }
         let slot = self.server.registry.insert(name);
-        // Where there are trials, an operator's load begins one; `promote` makes it the champion.
         let place = match self.server.watch(name).arrival {
             Arrival::Replace => Place::Champion,
+            // Where there are trials, an operator's load begins one, or brings back who answers.
+            _ if absent == Some(id) => Place::Champion,
             _ => Place::Challenger,
         };
+        let roles = slot.roles();
+        if place == Place::Challenger && roles.is_some_and(|it| it.revision(id).is_some()) {
+            return match given {
+                None => Ok(()),
+                Some(_) => Err(Error::invalid(format!(
+                    "model \"{name}\": revision {id} is resident; give other files a new number"
+                ))),
+            };
+        }
         self.load(&slot, id, given, place).await.map_err(|reason| {
             Error::invalid(format!("model \"{name}\", revision {id}: {reason}"))
         })?;
         let hold = self.highest(name).max(id);
+        self.unloaded.remove(name);
         self.held.insert(name.to_string(), hold);
         Ok(())
     }

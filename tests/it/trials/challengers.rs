@@ -1,4 +1,8 @@
 //! Challengers that are bad in some way: no answer changes, no request fails, and none is promoted.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a server is stopped beside the test"
+)]
 
 use std::sync::atomic::Ordering;
 
@@ -127,6 +131,34 @@ async fn while_a_challenger_is_stuck_answers_and_labels_go_on() {
     gate.open();
     until_written(running, (sent * BATCH) as u64).await;
     site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_challenger_does_not_hold_up_the_end_and_nothing_is_lost() {
+    let Site {
+        running,
+        _data: data,
+        ..
+    } = site_of_x(|_| {}).await;
+    let gate = enlist(&running, "x", Script::new(2, "two", opposite));
+    until_on_trial(&running, "x", 2).await;
+    gate.close();
+    predict(&running, "x", &[0.9], "first").await;
+    until(|| gate.arrived() == 1).await;
+    for key in ["second", "third"] {
+        predict(&running, "x", &[0.9], key).await;
+    }
+    let supervisor = running.supervisor.clone();
+    let stopped = tokio::spawn(running.stop());
+    supervisor.stopping().await;
+    gate.open();
+    stopped.await.unwrap().unwrap();
+    assert_eq!(gate.arrived(), 1);
+    let mut store = hedgerow::journal::open(&data.path().display().to_string()).unwrap();
+    let rows = store.query("SELECT key, shadows FROM prediction ORDER BY number", &[]);
+    let rows = rows.unwrap();
+    let keys: Vec<String> = rows.iter().map(|row| row.text(0).unwrap()).collect();
+    assert_eq!(keys, ["first", "second", "third"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use serde_json::Map;
 use tonic::transport::Channel;
 
 use super::*;
+use crate::support::copy;
 
 /// A label as the table writes it; HTTP gets it so, gRPC as a message.
 fn outcome(sent: &Value) -> Option<loop_pb::Outcome> {
@@ -151,6 +152,11 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
                 "future",
             ),
             (of_id("17"), "refused", "prediction_id"),
+            (
+                json!({"prediction_id": id, "value": 0.5}),
+                "refused",
+                "true, false, 1 or 0",
+            ),
             (json!({"slot": "x", "value": true}), "refused", "key"),
             (
                 keyed(&known, true, &[("weight", json!(-1.0))]),
@@ -185,7 +191,7 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
                 "{over} {label}: {error}"
             );
         }
-        assert_eq!(told.len(), if over == "http" { 23 } else { 20 });
+        assert_eq!(told.len(), if over == "http" { 24 } else { 21 });
 
         // Once the prediction is there the label that waited is its outcome.
         predict(running, "x", &[0.9], &key("early")).await;
@@ -316,12 +322,69 @@ async fn keys_come_in_the_body_or_in_a_header_and_are_limited() {
     let sent = json!({"slot": "x", "key": 42, "value": true, "source": "analyst", "weight": 2.5});
     let (_, answer) = call(address, "POST /v1/feedback", &sent).await;
     assert_eq!(answer["status"], "joined", "{answer}");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, sent.to_string().as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let header = "content-encoding: gzip\r\n";
+    let (_, _, text) = http(address, "POST /v1/feedback", header, &packed).await;
+    assert!(text.contains("duplicate"), "{text}");
     for key in [String::new(), "k".repeat(257)] {
         let (status, answer) = call(address, path, &infer_body(&[0.9], &key)).await;
         assert_eq!(status, 400, "{answer}");
         let sent = json!({"slot": "x", "key": key, "value": true});
         let (status, answer) = call(address, "POST /v1/feedback", &sent).await;
         assert_eq!(status, 400, "{answer}");
+    }
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_are_labels_by_number_or_name() {
+    let site = site(|config| {
+        config.rollout.slot.kind = Kind::Auto;
+        config.rollout.slot.gates.clear();
+    })
+    .await;
+    let running = &site.running;
+    let model = "models/dermatology-xgb/1";
+    copy(model, &site.models.path().join("skin/1"));
+    until_champion(running, "skin", 1).await;
+    let path = format!("{}/{model}/golden.json", env!("CARGO_MANIFEST_DIR"));
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let rows = golden["rows"].as_array().unwrap();
+    let body = json!({"instances": rows, "parameters": {"key": "batch"}});
+    let path = "POST /v1/models/skin:predict";
+    let (status, answer) = call(running.addresses.http, path, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    until_written(running, rows.len() as u64).await;
+    let best = |scores: &Value| {
+        let scores = scores.as_array().unwrap().iter();
+        let scores = scores.map(|it| it.as_f64().unwrap()).enumerate();
+        scores.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
+    };
+    let line = |(row, scores): (usize, &Value)| {
+        json!({"slot": "skin", "key": "batch", "row": row, "value": best(scores)}).to_string()
+    };
+    let predicted = golden["outputs"]["predict"].as_array().unwrap();
+    let lines: Vec<String> = predicted.iter().enumerate().map(line).collect();
+    let answer = lines_in(running, &lines.join("\n")).await;
+    assert_eq!(answer["counts"]["joined"], rows.len(), "{answer}");
+    let matured = |it: &Value| it["champion"]["matured"] == rows.len();
+    let report = until_report(running, "skin", matured).await;
+    assert_eq!(report["task"], "multiclass");
+    let metrics = report["champion"]["metrics"].as_array().unwrap();
+    let accuracy = metrics.iter().find(|it| it["name"] == "accuracy").unwrap();
+    assert_eq!(accuracy["value"], 1.0);
+    for (value, expected) in [
+        (json!("psoriasis"), 200),
+        (json!("freckles"), 400),
+        (json!(6), 400),
+        (json!(0.5), 400),
+        (json!(-1), 400),
+    ] {
+        let sent = json!({"slot": "skin", "key": "batch", "value": value});
+        let (status, answer) = call(running.addresses.http, "POST /v1/feedback", &sent).await;
+        assert_eq!(status, expected, "{value}: {answer}");
     }
     site.running.stop().await.unwrap();
 }

@@ -168,6 +168,23 @@ async fn a_person_promotes_by_force_and_a_held_revision_by_its_number() {
     assert!(record["reasons"].to_string().contains("forced"), "{record}");
     let (status, _) = tell(running, "nothing", "promote", Value::Null).await;
     assert_eq!(status, 404);
+    for path in ["GET /v1/slots/nothing", "GET /v1/slots/nothing/decisions"] {
+        let (status, answer) = call(running.addresses.admin, path, &Value::Null).await;
+        assert_eq!(status, 404, "{answer}");
+    }
+    let (_, all) = call(running.addresses.admin, "GET /v1/slots", &Value::Null).await;
+    assert_eq!(all["slots"][0]["slot"], "fraud", "{all}");
+    for (query, status, count) in [
+        ("after=1&limit=1", 200, Some(1)),
+        ("after=99", 200, Some(0)),
+        ("limit=x", 400, None),
+        ("page=1", 400, None),
+    ] {
+        let path = format!("GET /v1/slots/fraud/decisions?{query}");
+        let (got, answer) = call(running.addresses.admin, &path, &Value::Null).await;
+        let found = answer["decisions"].as_array().map(Vec::len);
+        assert_eq!((got, found), (status, count), "{query}: {answer}");
+    }
     site.running.stop().await.unwrap();
 }
 
@@ -200,6 +217,16 @@ async fn a_champion_that_turns_bad_is_rolled_back_by_labels() {
         "{record}"
     );
     assert_eq!(record["evidence"]["findings"][0]["verdict"], "pass");
+    let (_, _, metrics) = http(running.addresses.admin, "GET /metrics", "", b"").await;
+    for line in [
+        "hedgerow_rollout_leader{} 1",
+        "hedgerow_journal_connected{} 1",
+        r#"hedgerow_feedback_labels_total{status="joined"} 800"#,
+        r#"hedgerow_decisions_total{slot="x",decision="rollback"} 1"#,
+        r#"hedgerow_quality_outcomes{slot="x",revision="1",role="champion"} 800"#,
+    ] {
+        assert!(metrics.contains(line), "no {line} in\n{metrics}");
+    }
     site.running.stop().await.unwrap();
 }
 

@@ -293,3 +293,53 @@ async fn a_challenger_does_not_answer_because_its_champion_is_gone() {
     assert_eq!(status, 200, "{answer}");
     site.running.stop().await.unwrap();
 }
+
+/// A command of the repository.
+async fn repository(running: &Running, word: &str) {
+    let path = format!("POST /v2/repository/models/fraud/{word}");
+    let (status, answer) = call(running.addresses.admin, &path, &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unloaded_slot_comes_back_with_the_champion_that_was_decided() {
+    let models = tempfile::tempdir().unwrap();
+    let of = |revision: u64| models.path().join(format!("fraud/{revision}"));
+    copy(&format!("{MODELS}/1"), &of(1));
+    let data = tempfile::tempdir().unwrap();
+    let config = || settings(models.path(), &data.path().display().to_string());
+    let running = start(config()).await;
+    until_champion(&running, "fraud", 1).await;
+    copy(&format!("{MODELS}/2"), &of(2));
+    until_on_trial(&running, "fraud", 2).await;
+    let resident = || {
+        let roles = slot(&running, "fraud").roles();
+        roles.map_or_else(Vec::new, |it| it.resident().map(|it| it.id).collect())
+    };
+    // What is resident is not loaded a second time.
+    repository(&running, "load").await;
+    assert_eq!(resident(), [1, 2]);
+    let (status, done) = tell(&running, "fraud", "rollback", json!({"revision": 2})).await;
+    assert_eq!(status, 200, "{done}");
+    repository(&running, "unload").await;
+    assert_eq!(resident(), [0; 0]);
+    repository(&running, "load").await;
+    assert_eq!(resident(), [1]);
+    // A person may have a revision tried again that was given up.
+    let (status, done) = tell(&running, "fraud", "promote", json!({"revision": 2})).await;
+    assert_eq!(
+        (status, &done["decision"]),
+        (200, &json!("shadow")),
+        "{done}"
+    );
+    until_on_trial(&running, "fraud", 2).await;
+    assert_eq!(resident(), [1, 2]);
+    running.stop().await.unwrap();
+
+    // The journal answers after the first look at the folder, whose next one is an hour later.
+    let mut seldom = config();
+    seldom.source.poll_interval_ms = 3_600_000;
+    let running = start(seldom).await;
+    until_champion(&running, "fraud", 1).await;
+    running.stop().await.unwrap();
+}
