@@ -29,6 +29,7 @@ if wants deny; then
     step "licences, bans, sources" cargo deny --log-level error check licenses bans sources
 fi
 if wants rust; then
+    scripts/postgres.sh
     step "unit and integration tests" cargo test --features lightgbm
 fi
 if wants differential; then

@@ -23,7 +23,7 @@ def free_port():
 
 
 class Server:
-    def __init__(self, models, log):
+    def __init__(self, models, log, config=None):
         self.models = models
         self.http, self.grpc, self.admin = (f"127.0.0.1:{free_port()}" for _ in range(3))
         binary = os.environ.get("HEDGEROW_BINARY", ROOT / "target/debug/hedgerow")
@@ -36,7 +36,10 @@ class Server:
         }
         self.log = open(log, "wb")
         self.process = subprocess.Popen(
-            [binary, "serve", models, "--http", self.http, "--grpc", self.grpc, "--admin", self.admin],
+            [
+                binary, "serve", models, "--http", self.http, "--grpc", self.grpc, "--admin", self.admin,
+                *(["--config", config] if config else []),
+            ],
             stdout=self.log, stderr=self.log, env=environment,
         )
         self.wait_ready()
