@@ -23,7 +23,7 @@ struct Scenario {
     repetitions: u64,
     /// Equal models: promotions are errors.
     null: bool,
-    /// What STATISTICS.md saw: naive, ours, median stop.
+    /// What the published simulations of these tests saw: naive, ours, median stop.
     expected: &'static str,
     run: Box<dyn Fn(&mut Random) -> Run + Sync>,
 }
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
     println!(
-        "{:<44} {:>6} {:>8} {:>8} {:>8}   STATISTICS.md (naive, ours, median stop)",
+        "{:<44} {:>6} {:>8} {:>8} {:>8}   reference (naive, ours, median stop)",
         "scenario", "runs", "naive", "ours", "median"
     );
     let mut good = true;

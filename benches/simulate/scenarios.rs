@@ -266,7 +266,7 @@ impl Discordant {
         })
     }
 
-    /// The two-sided e-value alone, in either direction, which is what STATISTICS.md simulated.
+    /// The two-sided e-value alone, in either direction, which is what the reference simulated.
     pub fn run_two_sided(&self, random: &mut Random) -> Run {
         let (mut b, mut c) = (0.0, 0.0);
         self.play(random, |better| {
@@ -285,7 +285,7 @@ impl Discordant {
             let wins = pairs.iter().filter(|better| **better).count() as f64;
             lead += 2.0 * wins - 10.0;
             let count = 10 * look;
-            // 1.96: two-sided, as in STATISTICS.md.
+            // 1.96: two-sided, as the reference had it.
             if f64::abs(lead) > 1.96 * (count as f64).sqrt() {
                 run.naive.get_or_insert(count);
             }
