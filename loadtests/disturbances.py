@@ -47,10 +47,12 @@ class Site:
         aside.rename(self.models / slot / str(revision))
 
     def swaps(self, slot):
-        """How often the champion of a slot has changed, from the metrics."""
-        text = get(self.admin, "/metrics").decode()
-        found = re.search(rf'hedgerow_swaps_total{{slot="{slot}"}} (\d+)', text)
-        return int(found.group(1)) if found else 0
+        """How often the champion of a slot has changed."""
+        return int(self.metric("hedgerow_swaps_total", slot=slot) or 0)
+
+    def metric(self, name, **labels):
+        """The sum of a metric's series that have these labels; None when there is none."""
+        return total(get(self.admin, "/metrics").decode(), name, **labels)
 
 
 def get(port, path):
@@ -58,6 +60,14 @@ def get(port, path):
     with contextlib.closing(connection):
         connection.request("GET", path)
         return connection.getresponse().read()
+
+
+def total(text, name, **labels):
+    """As `Site.metric`, in the text of /metrics."""
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    series = re.findall(rf"^{name}{{(.*)}} (\S+)$", text, re.MULTILINE)
+    values = [float(value) for has, value in series if all(it in has.split(",") for it in wanted)]
+    return sum(values) if values else None
 
 
 class Disturbance:

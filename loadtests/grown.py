@@ -15,6 +15,7 @@ HEAVY_TIMES = 10
 WIDE_FEATURES = 1_200
 HUNDRED_FEATURES = 100
 SEED = 7
+NO_CHILD = -1
 
 
 def large():
@@ -27,6 +28,12 @@ def heavy():
     """XGBoost's JSON with HEAVY_TIMES the trees of the 500 x 8 model: some 5,000."""
     source = train.model_file("xgb-500x8")
     return made("heavy.json", source, lambda: repeat_xgboost(source.read_text()))
+
+
+def undefined():
+    """XGBoost's JSON of the 100 x 6 model whose leaves are NaN, and so all its scores."""
+    source = train.model_file("xgb-100x6")
+    return made("undefined.json", source, lambda: without_leaves(source.read_text()))
 
 
 def tiny():
@@ -84,6 +91,16 @@ def repeat_xgboost(text):
     model["tree_info"] = [0] * len(trees)
     model["iteration_indptr"] = list(range(len(trees) + 1))
     model["gbtree_model_param"]["num_trees"] = str(len(trees))
+    return json.dumps(document, separators=(",", ":"))
+
+
+def without_leaves(text):
+    document = json.loads(text)
+    for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
+        for node, child in enumerate(tree["left_children"]):
+            if child == NO_CHILD:
+                tree["split_conditions"][node] = tree["base_weights"][node] = float("nan")
+    # As XGBoost writes it: NaN stands bare.
     return json.dumps(document, separators=(",", ":"))
 
 

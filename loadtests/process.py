@@ -65,29 +65,13 @@ class Process:
 
     def tree(self):
         """The ids of the process and of all that descend from it."""
-        children = {}
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            if fields := stat_fields(stat):
-                children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-        found, queue = [], [self.process.pid]
-        while queue:
-            pid = queue.pop()
-            found.append(pid)
-            queue += children.get(pid, [])
-        return found
+        return descendants(self.process.pid)
 
     def pause(self):
-        self.signal_tree(signal.SIGSTOP)
+        signal_all(self.tree(), signal.SIGSTOP)
 
     def resume(self):
-        self.signal_tree(signal.SIGCONT)
-
-    def signal_tree(self, number):
-        for pid in self.tree():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+        signal_all(self.tree(), signal.SIGCONT)
 
     def close(self):
         """Ends the tree, politely at first. Nothing else has these ids: they are looked up now."""
@@ -105,6 +89,28 @@ class Process:
             fields = stat_fields(pathlib.Path(f"/proc/{pid}/stat"))
             if fields and int(fields[3]) == self.process.pid:
                 os.kill(pid, signal.SIGKILL)
+
+
+def descendants(first):
+    """The id of a process and those of all that descend from it."""
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        if fields := stat_fields(stat):
+            children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [first]
+    while queue:
+        pid = queue.pop()
+        found.append(pid)
+        queue += children.get(pid, [])
+    return found
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
 
 
 def stat_fields(path):

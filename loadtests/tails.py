@@ -1,7 +1,8 @@
 """`make bench-tails`: Hedgerow against itself, undisturbed and disturbed, and under overload.
 
 Windows alternate (undisturbed, disturbed, undisturbed, …), so that a slow spell of the machine hits
-both. Options: --quick, --seconds S (per window), --pairs N, --cases A,B (parts of names).
+both. What shadow traffic and the journal cost is in `sides`: servers that differ in one thing each.
+Options: --quick, --seconds S (per window), --pairs N, --cases A,B (parts of names).
 """
 
 import argparse
@@ -17,24 +18,30 @@ import bodies
 import cargo
 import disturbances
 import grown
+import journals
 import machine
 import overload
 import plan
 import process
 import rounds
 import servers
+import shadow
+import sides
+import sides_table
 import table
 import train
 import windows
 
 SLOT = plan.MAIN
-CONNECTIONS = 32
-SHARE = 0.6
-WARMUP = 0.5
+CONNECTIONS = sides.CONNECTIONS
+SHARE = sides.SHARE
+WARMUP = sides.WARMUP
 TINY_SLOTS = 100
 CHURNED_ROWS = 64
 KEPT_BYTES = 65_536
-NEEDED = ["xgb-100x6", "xgb-500x8", "lgb-1000x63"]
+NEEDED = ["xgb-100x6", "xgb-500x8"]
+# Only the large model grows from it, and it takes the longest to train.
+LARGE, LARGE_NEEDS = "large-model", ["lgb-1000x63"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Case:
     # A step, and seconds between two; see disturbances.Disturbance.
     step: Callable
     every_s: float = 0.0
-    # Further models, by slot.
+    # Further models, by slot: functions that make their files.
     models: dict = dataclasses.field(default_factory=dict)
     environment: dict = dataclasses.field(default_factory=dict)
     # Where the difference is a setting: both servers are disturbed, and one of them has this.
@@ -56,8 +63,8 @@ class Case:
 def cases(rows):
     main = train.model_file(SLOT)
     watched = {"HEDGEROW__MODELS__SETTLE_MS": "0", "HEDGEROW__MODELS__POLL_INTERVAL_MS": "20"}
-    many = {f"tiny-{number}": grown.tiny() for number in range(TINY_SLOTS)}
-    many["wide"] = grown.wide()
+    many = {f"tiny-{number}": grown.tiny for number in range(TINY_SLOTS)}
+    many["wide"] = grown.wide
     cache = {"HEDGEROW__CACHE__CAPACITY_BYTES": str(KEPT_BYTES)}
     return [
         Case(
@@ -65,9 +72,9 @@ def cases(rows):
             environment=watched,
         ),
         Case(
-            *("large-model", "a 100 MB model loaded and unloaded in another slot"),
+            *(LARGE, "a 100 MB model loaded and unloaded in another slot"),
             disturbances.load_and_unload("large"),
-            models={"large": grown.large()},
+            models={"large": grown.large},
         ),
         Case(
             *("cache", "a cache of 64 KiB against none, 6,400 other rows a second beside"),
@@ -93,7 +100,7 @@ def cases(rows):
         Case(
             *("big-json-100", "10,000 rows of 100 as JSON in a loop"),
             disturbances.big_request("hundred", grown.HUNDRED_FEATURES),
-            models={"hundred": grown.hundred()},
+            models={"hundred": grown.hundred},
         ),
     ]
 
@@ -149,7 +156,8 @@ class Tails:
     def measure(self, case):
         """A closed loop, then an open one at a share of what the closed one reached undisturbed."""
         print(f"  {case.name}: {case.title}", flush=True)
-        models = {SLOT: train.model_file(SLOT), **case.models}
+        further = {slot: make() for slot, make in case.models.items()}
+        models = {SLOT: train.model_file(SLOT), **further}
         site = self.site(f"tails-{case.name}", models, case.environment)
         other = site
         try:
@@ -232,9 +240,16 @@ def entry(measured):
     }
 
 
-def page(entries, overloads, here, command, length):
+def page(entries, compared, overloads, here, command, length):
     lines = table.heading("Tails", command, here, length)
-    lines += [
+    if entries:
+        lines += disturbed(entries)
+    lines += sides_table.section(compared) + overload.section(overloads)
+    return "\n".join(lines) + "\n"
+
+
+def disturbed(entries):
+    lines = [
         f"REST, 1 row, {train.TITLES[SLOT]}, {CONNECTIONS} connections; the server has core 0, the "
         f"generator and what disturbs have core 1. Open loops at {SHARE:.0%} of what the closed "
         "loop reached undisturbed. Medians over windows, µs, undisturbed → disturbed (factor).",
@@ -247,7 +262,7 @@ def page(entries, overloads, here, command, length):
         cells += [change(one, name) for name in ("rps", "p50_us", "p99_us", "p999_us")]
         cells.append(str(one["failed"]))
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines + overload.section(overloads)) + "\n"
+    return lines
 
 
 def change(one, name):
@@ -264,25 +279,31 @@ def main():
     except cargo.CannotBuild as error:
         print(f"tails: {error}", file=sys.stderr)
         return 1
-    train.prepare(NEEDED)
+    train.prepare(NEEDED + LARGE_NEEDS * wanted(LARGE, chosen))
     tails = Tails(hedgerow, load, chosen)
     process.stay_off_the_servers_core()
     measured = []
     for case in cases(tails.rows):
         if wanted(case.name, chosen):
             measured += tails.measure(case)
+    compared = []
+    for case in [*shadow.cases(), *journals.cases()]:
+        if wanted(case.name, chosen):
+            compared += sides.measure(tails, case)
     overloads = [
         overload.measure(tails, case) for case in overload.cases() if wanted(case.name, chosen)
     ]
     entries = [entry(one) for one in measured]
     length = f"{chosen.pairs} pairs of {chosen.seconds:g} s windows"
     command = f"{'QUICK=1 ' * chosen.quick}make bench-tails"
-    text = page(entries, overloads, here, command, length)
-    table.save("tails", text, entries + overloads, chosen.part)
+    text = page(entries, compared, overloads, here, command, length)
+    sided = sides_table.entries(compared)
+    table.save("tails", text, entries + sided + overloads, chosen.part)
     for one in measured:
         for reason in one.failures[:1]:
             print(f"{one.case.name}: the disturbance failed: {reason}", file=sys.stderr)
     failed = [one["case"] for one in entries if one["failed"] or one["disturbance_failures"]]
+    failed += [f"{one['case']} {one['side']}" for one in sided if one["failed"] or one["problems"]]
     if failed:
         print(f"failed requests or disturbances: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

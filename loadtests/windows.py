@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import subprocess
 import time
 
@@ -32,10 +33,13 @@ class Target:
     protocol: str
     address: str
     path: str
-    body: str
+    body: pathlib.Path
+    # What every good answer has to hold; see `--expect` of the generator.
+    expected: pathlib.Path | None = None
 
     def words(self):
         return [
+            *(("--expect", self.expected) if self.expected else ()),
             *("--protocol", "http" if self.protocol == servers.REST else "grpc"),
             *("--address", self.address, "--path", self.path, "--body", self.body),
             *(("--header", "content-type: application/json") * (self.protocol == servers.REST)),

@@ -33,6 +33,8 @@ pub struct Connection {
     watches_room: bool,
     /// The request that waits for its answer.
     pub in_flight: Option<InFlight>,
+    /// What has come of its answer's body, when somebody wants to see it.
+    pub body: Vec<u8>,
     /// Whether this socket has brought an answer.
     pub has_served: bool,
 }
@@ -78,6 +80,7 @@ impl Connection {
             written: 0,
             watches_room: false,
             in_flight: None,
+            body: Vec::new(),
             has_served: false,
         }
     }

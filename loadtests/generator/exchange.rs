@@ -54,15 +54,11 @@ impl Run {
             tally.bytes_read += length as u64;
         }
         let is_kept = connection.in_flight.is_some_and(|it| it.is_kept);
-        let mut body = match (is_kept, &mut self.kept) {
-            (true, Kept::Coming(body)) => Some(std::mem::take(body)),
-            _ => None,
-        };
+        let is_seen = is_kept || self.expected.is_some();
+        let mut body = is_seen.then(|| std::mem::take(&mut connection.body));
         let bytes = &self.buffer[..length];
         let received = connection.receive(bytes, &mut self.request, &mut body);
-        if let Some(body) = body {
-            self.kept = Kept::Coming(body);
-        }
+        connection.body = body.unwrap_or_default();
         match received {
             Ok(Some(answer)) => {
                 let reusable = answer.reusable && !is_ending;
@@ -89,7 +85,11 @@ impl Run {
         let connection = &mut self.connections[index];
         connection.has_served = true;
         if let Some(in_flight) = connection.in_flight.take() {
-            self.count(in_flight, answer.outcome, now);
+            let outcome = self.compared(index, answer.outcome);
+            if in_flight.is_kept {
+                self.kept = Kept::Whole(self.connections[index].body.clone());
+            }
+            self.count(in_flight, outcome, now);
         }
         match answer.reusable {
             true => self.go_on(index, now),
@@ -140,14 +140,24 @@ impl Run {
         }
     }
 
+    /// The outcome of an answer that is there whole: a good one may hold something else than what
+    /// was expected.
+    fn compared(&self, index: usize, outcome: Outcome) -> Outcome {
+        let Some(expected) = &self.expected else {
+            return outcome;
+        };
+        let is_good = verdict(self.protocol, outcome) == Verdict::Ok;
+        match is_good && expected.find(&self.connections[index].body).is_none() {
+            true => Outcome::Failed(Failure::Different),
+            false => outcome,
+        }
+    }
+
     /// Counts the end of a request.
     fn count(&mut self, in_flight: InFlight, outcome: Outcome, now: u64) {
         self.in_flight -= 1;
-        if in_flight.is_kept
-            && let Kept::Coming(body) = std::mem::replace(&mut self.kept, Kept::Next)
-            && let Outcome::Status(_) = outcome
-        {
-            self.kept = Kept::Whole(body);
+        if in_flight.is_kept && matches!(self.kept, Kept::Coming) {
+            self.kept = Kept::Next;
         }
         self.tally(outcome, in_flight.phase, in_flight.since_ns, now);
     }
@@ -193,7 +203,7 @@ impl Run {
     fn send(&mut self, index: usize, next: Arrival) {
         let is_kept = matches!(self.kept, Kept::Next);
         if is_kept {
-            self.kept = Kept::Coming(Vec::new());
+            self.kept = Kept::Coming;
         }
         self.in_flight += 1;
         self.tallies[next.phase].sent += 1;
@@ -202,6 +212,7 @@ impl Run {
             phase: next.phase,
             is_kept,
         };
+        self.connections[index].body.clear();
         let sent = self.connections[index].send(&self.epoll, &mut self.request, in_flight);
         if let Err(failure) = sent {
             self.lose(index, failure);

@@ -66,6 +66,9 @@ pub struct Options {
     /// Where the first answer's body is written; for gRPC its message without the prefix.
     #[arg(long, value_name = "FILE")]
     pub answer: Option<PathBuf>,
+    /// What every good answer's body has to hold, byte by byte; others are errors.
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
     /// Milliseconds of the intervals that are reported one by one.
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
     pub interval_ms: Option<u64>,

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event};
 use rustix::time::{ClockId, clock_gettime};
@@ -48,6 +49,8 @@ pub struct Run {
     /// Processor time and time at the end of the warm-up.
     pub counted_since: Option<(Duration, Instant)>,
     pub kept: Kept,
+    /// What every good answer's body has to hold.
+    pub expected: Option<Finder<'static>>,
     pub buffer: Vec<u8>,
     pub events: Vec<Event>,
 }
@@ -70,7 +73,7 @@ pub enum Kept {
     /// The next request's is kept.
     Next,
     /// A request is on its way.
-    Coming(Vec<u8>),
+    Coming,
     Whole(Vec<u8>),
 }
 
@@ -161,6 +164,7 @@ impl Run {
                 Some(_) => Kept::Next,
                 None => Kept::Not,
             },
+            expected: expected(options)?,
             buffer: vec![0; BUFFER],
             events: Vec::with_capacity(EVENTS),
         })
@@ -347,6 +351,16 @@ impl Run {
         self.events = events;
         Ok(())
     }
+}
+
+/// Finds what good answers have to hold, when something was named.
+fn expected(options: &Options) -> Result<Option<Finder<'static>>> {
+    let Some(path) = &options.expect else {
+        return Ok(None);
+    };
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(Some(Finder::new(&bytes).into_owned()))
 }
 
 /// Processor time of the process.

@@ -17,6 +17,8 @@ pub enum Failure {
     Reset,
     /// The server left (HTTP/2's GOAWAY) and did not take the request.
     Gone,
+    /// The answer is good and does not hold what was expected.
+    Different,
 }
 
 /// How a request ended.
@@ -88,13 +90,14 @@ const DIGITS: u8 = 3;
 
 impl Failure {
     /// All of them in order, and what they are called in reports.
-    pub const ALL: [(Failure, &str); 6] = [
+    pub const ALL: [(Failure, &str); 7] = [
         (Failure::Connect, "connect"),
         (Failure::Closed, "closed"),
         (Failure::Broken, "broken"),
         (Failure::Protocol, "protocol"),
         (Failure::Reset, "reset"),
         (Failure::Gone, "gone"),
+        (Failure::Different, "different"),
     ];
 }
 

@@ -21,7 +21,7 @@ mod settings;
 mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub struct Shared {
     /// Slots whose roles a person is changing right now: the controller does not put them back.
     overridden: Mutex<BTreeSet<String>>,
     leader: AtomicBool,
+    /// Bytes that wait to be scored in shadow.
+    backlog: Mutex<Arc<AtomicUsize>>,
     /// Held by each thread of the loop while it runs.
     alive: Arc<()>,
     counts: Counts,
@@ -122,6 +124,7 @@ impl Rollout {
             reports: Mutex::default(),
             overridden: Mutex::default(),
             leader: AtomicBool::new(false),
+            backlog: Mutex::default(),
             alive: Arc::default(),
             counts: Counts::default(),
             decisions: Mutex::default(),
@@ -132,7 +135,7 @@ impl Rollout {
                 let _alive = &alive;
                 journal.append(recording::predictions(shadowed, &settings));
             };
-            shadow::start(records, supervisor, Arc::new(sink))?;
+            *lock(&shared.backlog) = shadow::start(records, supervisor, Arc::new(sink))?;
         }
         let controller = Controller::new(Arc::clone(&shared), commands);
         let stop = supervisor.clone();
@@ -256,6 +259,7 @@ impl Rollout {
             journal: Some(measured::journal(&self.journal())),
             leader: self.is_leader(),
             labels: self.0.counts.all(),
+            record_bytes: lock(&self.0.backlog).load(Ordering::Relaxed),
             decisions: decisions
                 .iter()
                 .map(|((slot, decision), count)| (slot.clone(), *decision, *count))

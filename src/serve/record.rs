@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -100,6 +100,7 @@ pub struct Queued {
     record: Box<Record>,
     bytes: usize,
     counter: Arc<AtomicUsize>,
+    since: Instant,
 }
 
 /// Records that may wait, each of at least one row.
@@ -227,6 +228,11 @@ impl Queue {
         (queue, receiver)
     }
 
+    /// The number of bytes in it.
+    pub fn counter(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.bytes)
+    }
+
     /// Puts a record in.
     ///
     /// # Errors
@@ -238,6 +244,7 @@ impl Queue {
             record,
             bytes,
             counter: Arc::clone(&self.bytes),
+            since: Instant::now(),
         };
         if before.saturating_add(bytes) > self.bytes_max {
             return Err(queued.into_record());
@@ -251,8 +258,13 @@ impl Queue {
 impl Queued {
     /// The record, which counts no more.
     pub fn into_record(self) -> Box<Record> {
+        self.into_parts().0
+    }
+
+    /// The same, and how long it waited.
+    pub fn into_parts(self) -> (Box<Record>, Duration) {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.record
+        (self.record, self.since.elapsed())
     }
 }
 

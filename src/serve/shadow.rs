@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -37,25 +37,39 @@ pub type Sink = Arc<dyn Fn(Vec<Shadowed>) + Send + Sync>;
 const LOOK: Duration = Duration::from_millis(5);
 /// Records that are worked on together.
 const RECORDS: usize = 256;
+/// What a round of records may cost, by the measured costs of those that score them: a round is what
+/// the next record waits for.
+const ROUND_NS: u64 = 50_000_000;
+/// A record that waited longer for the engines goes on without shadow scores: its label may be there
+/// soon, and is not to wait for a slow challenger.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Rows of one engine call.
 const ROWS: usize = 4096;
 /// Bytes of records that may wait for the engines.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 16 << 20;
 
-/// Starts both threads. They end when the server stops, after what waits.
+/// Starts both threads. They end when the server stops, and pass on what waits. Returns the number of
+/// bytes that wait for the engines.
 ///
 /// # Errors
 /// When the system has no more threads.
-pub fn start(records: Records, supervisor: &Supervisor, sink: Sink) -> std::io::Result<()> {
+pub fn start(
+    records: Records,
+    supervisor: &Supervisor,
+    sink: Sink,
+) -> std::io::Result<Arc<AtomicUsize>> {
     let (queue, waiting) = Queue::new(BYTES);
-    let (stop, direct) = (supervisor.clone(), Arc::clone(&sink));
+    let bytes = queue.counter();
+    let stop = supervisor.clone();
+    let direct = Arc::clone(&sink);
     supervisor.thread("record", Priority::Bulk, move || {
         take(&records, &queue, &stop, &direct);
     })?;
     let stop = supervisor.clone();
     supervisor.thread("shadow", Priority::Background, move || {
         score(&waiting, &stop, &sink);
-    })
+    })?;
+    Ok(bytes)
 }
 
 /// Empties the request path's queue again and again.
@@ -71,15 +85,9 @@ fn take(records: &Records, shadow: &Queue, supervisor: &Supervisor, sink: &Sink)
             check(&record);
             let unscored = match record.shadow && has_others(&record) {
                 false => Some(record),
-                true => shadow.push(record).err().inspect(|record| {
-                    let dropped = &record.slot.usage.shadow_dropped;
-                    dropped.fetch_add(record.rows as u64, Ordering::Relaxed);
-                }),
+                true => shadow.push(record).err().inspect(|it| drop_scores(it)),
             };
-            plain.extend(unscored.map(|record| Shadowed {
-                record,
-                scores: Vec::new(),
-            }));
+            plain.extend(unscored.map(unscored_yet));
             if plain.len() >= RECORDS {
                 sink(std::mem::take(&mut plain));
             }
@@ -114,26 +122,59 @@ fn has_others(record: &Record) -> bool {
     !record.roles.challengers.is_empty() || record.roles.previous.is_some()
 }
 
-/// Scores what waits until the other thread has gone. Once the server stops, what waits goes on
-/// without scores: a slow challenger does not hold it up.
+fn unscored_yet(record: Box<Record>) -> Shadowed {
+    Shadowed {
+        record,
+        scores: Vec::new(),
+    }
+}
+
+/// Counts a record that goes on without shadow scores.
+fn drop_scores(record: &Record) {
+    let dropped = &record.slot.usage.shadow_dropped;
+    dropped.fetch_add(record.rows as u64, Ordering::Relaxed);
+}
+
+/// Scores what waits until the other thread has gone.
 fn score(waiting: &Receiver<Queued>, supervisor: &Supervisor, sink: &Sink) {
     loop {
-        let first = match waiting.recv_timeout(Duration::from_millis(200)) {
-            Ok(first) => first,
+        let mut next = match waiting.recv_timeout(Duration::from_millis(200)) {
+            Ok(first) => Some(first),
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let mut records = vec![first.into_record()];
-        while records.len() < RECORDS
-            && let Ok(next) = waiting.try_recv()
-        {
-            records.push(next.into_record());
+        let (mut round, mut late, mut cost) = (Vec::new(), Vec::new(), 0_u64);
+        while let Some(queued) = next {
+            let (record, waited) = queued.into_parts();
+            if waited > PATIENCE || supervisor.is_stopping() {
+                drop_scores(&record);
+                late.push(unscored_yet(record));
+            } else {
+                cost = cost.saturating_add(cost_of(&record));
+                round.push(record);
+            }
+            let full = round.len() + late.len() >= RECORDS || cost >= ROUND_NS;
+            next = match full {
+                true => None,
+                false => waiting.try_recv().ok(),
+            };
         }
-        sink(match supervisor.is_stopping() {
-            false => scored(records),
-            true => unscored(records),
-        });
+        if !late.is_empty() {
+            sink(late);
+        }
+        if !round.is_empty() {
+            sink(scored(round));
+        }
     }
+}
+
+/// What scoring a record takes, in nanoseconds, as far as measured costs tell.
+fn cost_of(record: &Record) -> u64 {
+    let others = record.roles.resident();
+    others
+        .filter(|it| it.uid != record.answered.uid)
+        .map(|it| it.cost.batch_row_ns.saturating_mul(record.rows as u64))
+        .fold(0, u64::saturating_add)
 }
 
 #[expect(
@@ -142,7 +183,7 @@ fn score(waiting: &Receiver<Queued>, supervisor: &Supervisor, sink: &Sink) {
 )]
 /// Scores records: each revision gets the rows of as many of them as possible in one call.
 fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
-    let mut done = unscored(records);
+    let mut done: Vec<Shadowed> = records.into_iter().map(unscored_yet).collect();
     let mut left: Vec<(usize, Arc<Revision>)> = Vec::new();
     for (index, shadowed) in done.iter().enumerate() {
         let record = &shadowed.record;
@@ -157,18 +198,6 @@ fn scored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
         score_with(&revision, &mine, &mut done);
     }
     done
-}
-
-#[expect(
-    clippy::vec_box,
-    reason = "a record goes from queue to queue by its pointer"
-)]
-fn unscored(records: Vec<Box<Record>>) -> Vec<Shadowed> {
-    let each = records.into_iter().map(|record| Shadowed {
-        record,
-        scores: Vec::new(),
-    });
-    each.collect()
 }
 
 fn score_with(revision: &Arc<Revision>, mine: &[(usize, Arc<Revision>)], done: &mut [Shadowed]) {

@@ -259,13 +259,13 @@ async fn exposition(State(context): State<Context>) -> Routed {
 
 /// The loop, for the metrics.
 fn trials(shared: &Shared) -> Trials {
-    shared.rollout.as_ref().map_or_else(Trials::default, |it| {
-        let (record_bytes, _max) = shared.server.recorder.waiting();
-        Trials {
-            record_bytes,
-            ..it.metrics()
-        }
-    })
+    let (waiting, _max) = shared.server.recorder.waiting();
+    let mut trials = match &shared.rollout {
+        None => return Trials::default(),
+        Some(rollout) => rollout.metrics(),
+    };
+    trials.record_bytes += waiting;
+    trials
 }
 
 fn revision_id(model: &str, version: &str) -> Result<u64, Error> {
