@@ -158,7 +158,7 @@ async fn ended(stop: &Supervisor, open: &AtomicUsize) {
     }
 }
 
-/// Serves connections as they come, each as a task of `close`: a drain waits for them.
+/// Serves connections as they come, each as a task of `close`: a drain waits for them. Never ends.
 async fn take_in(
     mut arriving: mpsc::UnboundedReceiver<Connection>,
     close: &Supervisor,
@@ -168,6 +168,9 @@ async fn take_in(
         let spin = spin.clone();
         close.spawn("connection", serve(connection, close.clone(), spin));
     }
+    // The listeners are gone, and the connections that they accepted are not: this thread runs them
+    // until everything is asked to stop.
+    std::future::pending().await
 }
 
 async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {

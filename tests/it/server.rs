@@ -276,6 +276,13 @@ async fn a_deadline_ends_a_request_over_both_protocols() {
     running.stop().await.unwrap();
 }
 
+/// Waits until nobody listens there.
+async fn until_refused(address: std::net::SocketAddr) {
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
     let models = tempfile::tempdir().unwrap();
@@ -296,6 +303,8 @@ async fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
     });
     until(|| gate_two.arrived() == 1).await;
     let stopping = tokio::spawn(running.stop());
+    // What is in flight outlives the listener.
+    until_refused(address).await;
     gate_two.open();
     assert_eq!(waiting.await.unwrap().0, 200);
     stopping.await.unwrap().unwrap();
