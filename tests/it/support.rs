@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -85,6 +86,9 @@ pub async fn try_http(
     Some((status, headers, body.get(4..).unwrap_or_default().to_vec()))
 }
 
+/// The next scripted revision's uid, far from those that the server gives.
+static UIDS: AtomicU64 = AtomicU64::new(u64::MAX);
+
 /// What a [`Gated`] engine is and says.
 #[derive(Clone, Copy, Debug)]
 pub struct Script {
@@ -94,6 +98,8 @@ pub struct Script {
     /// Names of its features, or one without a name.
     pub features: &'static [&'static str],
     pub element: Element,
+    /// What it says that a row costs: too much to be run inline.
+    pub row_ns: u64,
     /// Says what a row's score is; `None` fails the call.
     pub answer: fn(&[f64]) -> Option<f64>,
 }
@@ -106,6 +112,7 @@ impl Script {
             digest,
             features: &[],
             element: Element::F64,
+            row_ns: 1_000_000,
             answer,
         }
     }
@@ -183,7 +190,11 @@ pub fn gated(slot: &str, id: u64) -> (Arc<Revision>, Arc<Gate>) {
         assert!(row[0] != -2.0, "on purpose");
         (row[0] != -1.0).then_some(row[0])
     };
-    scripted(slot, Script::new(id, "", answer))
+    let script = Script {
+        row_ns: 1_000_000_000,
+        ..Script::new(id, "", answer)
+    };
+    scripted(slot, script)
 }
 
 /// A revision with a [`Gated`] engine that is never run inline.
@@ -218,7 +229,7 @@ pub fn scripted(slot: &str, script: Script) -> (Arc<Revision>, Arc<Gate>) {
     let revision = Revision {
         slot: slot.to_string(),
         id: script.id,
-        uid: u64::MAX - script.id,
+        uid: UIDS.fetch_sub(1, Ordering::Relaxed),
         signature: Signature::new(&outline, None).unwrap(),
         engine: Box::new(Gated {
             outline,
@@ -227,8 +238,8 @@ pub fn scripted(slot: &str, script: Script) -> (Arc<Revision>, Arc<Gate>) {
         }),
         digest: script.digest.to_string(),
         cost: Cost {
-            row_ns: 1_000_000_000,
-            batch_row_ns: 1_000_000_000,
+            row_ns: script.row_ns,
+            batch_row_ns: script.row_ns,
         },
         golden_rows: 0,
         verified_rows: 0,

@@ -49,6 +49,8 @@ fn settings(models: &Path, store: &str) -> Config {
     config.journal.store = store.to_string();
     config.journal.flush_ms = 5;
     config.serve.record.rows_per_second_max = 1_000_000;
+    // Scripted engines say that a row takes a millisecond.
+    config.serve.batch.queue_ms_max = 86_400_000;
     config.serve.slot.watch.arrival = Arrival::Shadow;
     let slot = &mut config.rollout.slot;
     slot.kind = Kind::Binary;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use hedgerow::tensor::Element;
 
 use super::*;
-use crate::support::{enlist, scripted};
+use crate::support::enlist;
 
 fn failing(_row: &[f64]) -> Option<f64> {
     None
@@ -34,31 +34,33 @@ fn second(row: &[f64]) -> Option<f64> {
 
 /// Predicts all rows in ten requests that must be answered as if there were no challenger, and labels
 /// them as [`opposite`] would.
-async fn live(running: &Running) {
+async fn live(running: &Running, slot: &str) {
     let rows = rows();
     let truth = truth(opposite, &rows);
     for (part, rows) in rows.chunks(ROWS / 10).enumerate() {
-        let answer = predict(running, "x", rows, &part.to_string()).await;
+        let answer = predict(running, slot, rows, &part.to_string()).await;
         assert_eq!(answer["model_version"], "1");
         assert_eq!(answer["outputs"][0]["data"], json!(rows));
     }
-    until_written(running, ROWS as u64).await;
     for (part, labels) in truth.chunks(ROWS / 10).enumerate() {
-        let answer = label(running, "x", &part.to_string(), labels).await;
-        assert_eq!(answer["counts"]["joined"], ROWS / 10, "{answer}");
+        let answer = label(running, slot, &part.to_string(), labels).await;
+        let of = |status: &str| answer["counts"][status].as_u64().unwrap();
+        assert_eq!(of("joined") + of("pending"), ROWS as u64 / 10, "{answer}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_challenger_changes_no_answer_and_is_never_promoted() {
     let rows = ROWS as u64;
-    let check = async |script: Script, counted: (u64, u64), says: &str| {
-        let site = site_of_x(|_| {}).await;
-        let running = &site.running;
-        enlist(running, "x", script);
-        until_on_trial(running, "x", 2).await;
-        live(running).await;
-        let report = until_report(running, "x", |it| it["champion"]["matured"] == ROWS).await;
+    let site = site(|_| {}).await;
+    let running = &site.running;
+    let check = async |name: &str, script: Script, counted: (u64, u64), says: &str| {
+        add_scripted(running, name, Script::new(1, "one", same));
+        until_champion(running, name, 1).await;
+        enlist(running, name, script);
+        until_on_trial(running, name, 2).await;
+        live(running, name).await;
+        let report = until_report(running, name, |it| it["champion"]["matured"] == ROWS).await;
         let challenger = &report["challengers"][0];
         let (errors, invalid) = counted;
         let shadow = json!({"rows": rows, "errors": errors, "misfits": 0, "invalid": invalid});
@@ -66,15 +68,18 @@ async fn a_bad_challenger_changes_no_answer_and_is_never_promoted() {
         assert_eq!(challenger["decision"], "hold", "{challenger:#}");
         let reasons = challenger["reasons"].to_string();
         assert!(reasons.contains(says), "{reasons}");
-        assert_eq!(decision_names(running, "x").await, ["begin", "shadow"]);
-        // A panic in shadow ends nothing.
-        assert_eq!(running.supervisor.failure(), None);
-        site.running.stop().await.unwrap();
+        assert_eq!(decision_names(running, name).await, ["begin", "shadow"]);
     };
-    check(Script::new(2, "two", failing), (rows, 0), "error_rate").await;
-    check(Script::new(2, "two", panicking), (rows, 0), "error_rate").await;
-    check(Script::new(2, "two", nameless), (0, rows), "invalid_rate").await;
-    check(Script::new(2, "one", same), (0, 0), "same model").await;
+    let new = |digest, answer| Script::new(2, digest, answer);
+    tokio::join!(
+        check("a", new("two", failing), (rows, 0), "error_rate"),
+        check("b", new("two", panicking), (rows, 0), "error_rate"),
+        check("c", new("two", nameless), (0, rows), "invalid_rate"),
+        check("d", new("one", same), (0, 0), "same model"),
+    );
+    // A panic in shadow ends nothing.
+    assert_eq!(running.supervisor.failure(), None);
+    site.running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,18 +180,15 @@ async fn what_the_record_queue_cannot_hold_is_answered_and_counted() {
 }
 
 /// A request by feature name, which must be answered with the values of `a`.
-async fn by_name(running: &Running, names: &[&str]) {
+async fn by_name(running: &Running, slot: &str, names: &[&str]) {
     let input = |name: &&str| {
         let value = if *name == "a" { 0.25 } else { 0.75 };
         json!({"name": name, "datatype": "FP64", "shape": [4], "data": [value, value, value, value]})
     };
     let inputs: Vec<Value> = names.iter().map(input).collect();
-    let (status, answer) = call(
-        running.addresses.http,
-        "POST /v2/models/x/infer",
-        &json!({"inputs": inputs}),
-    )
-    .await;
+    let path = format!("POST /v2/models/{slot}/infer");
+    let body = json!({"inputs": inputs});
+    let (status, answer) = call(running.addresses.http, &path, &body).await;
     assert_eq!(status, 200, "{names:?}: {answer}");
     assert_eq!(
         answer["outputs"][0]["data"],
@@ -200,33 +202,25 @@ async fn a_challenger_with_other_features_reads_what_it_can_and_misfits_are_coun
         features: &["a", "b"],
         ..Script::new(1, "one", first)
     };
-    let check = async |challenger: Script, sent: &[&str], misfits: u64| {
-        let site = site(|_| {}).await;
-        let running = &site.running;
-        add_scripted(running, "x", champion);
-        until_champion(running, "x", 1).await;
-        let (revision, _gate) = scripted("x", challenger);
-        slot(running, "x").enlist(Arc::clone(&revision), 2);
-        until_on_trial(running, "x", 2).await;
-        by_name(running, sent).await;
-        until_written(running, 4).await;
-        let report = until_report(running, "x", |it| {
-            it["challengers"][0]["shadow"]["rows"] == 4
-        })
-        .await;
+    let site = site(|_| {}).await;
+    let running = &site.running;
+    let check = async |name: &str, challenger: Script, sent: &[&str], misfits: u64| {
+        add_scripted(running, name, champion);
+        until_champion(running, name, 1).await;
+        enlist(running, name, challenger);
+        until_on_trial(running, name, 2).await;
+        by_name(running, name, sent).await;
+        let scored = |it: &Value| it["challengers"][0]["shadow"]["rows"] == 4;
+        let report = until_report(running, name, scored).await;
         let shadow = &report["challengers"][0]["shadow"];
         let expected = json!({"rows": 4, "errors": 0, "misfits": misfits, "invalid": 0});
         assert_eq!(*shadow, expected, "{challenger:?} {sent:?}");
         // A name that nobody knows stays an error of the caller.
-        let strange = json!({"inputs": [
-            {"name": "a", "datatype": "FP64", "shape": [1], "data": [1]},
-            {"name": "b", "datatype": "FP64", "shape": [1], "data": [1]},
-            {"name": "strange", "datatype": "FP64", "shape": [1], "data": [1]},
-        ]});
-        let (status, answer) =
-            call(running.addresses.http, "POST /v2/models/x/infer", &strange).await;
+        let one = |name| json!({"name": name, "datatype": "FP64", "shape": [1], "data": [1]});
+        let strange = json!({"inputs": [one("a"), one("b"), one("strange")]});
+        let path = format!("POST /v2/models/{name}/infer");
+        let (status, answer) = call(running.addresses.http, &path, &strange).await;
         assert_eq!(status, 400, "{answer}");
-        site.running.stop().await.unwrap();
     };
     let with = |features: &'static [&'static str], answer| Script {
         features,
@@ -236,10 +230,18 @@ async fn a_challenger_with_other_features_reads_what_it_can_and_misfits_are_coun
         element: Element::F32,
         ..with(&["a", "b"], first)
     };
-    check(with(&["b", "a"], second), &["a", "b"], 0).await;
-    check(single, &["b", "a"], 0).await;
-    check(with(&["a"], first), &["a", "b"], 0).await;
-    check(with(&["a", "b", "c"], first), &["a", "b"], 4).await;
-    check(with(&["a", "b", "c"], first), &["a", "b", "c"], 0).await;
-    check(with(&["p", "q"], first), &["a", "b"], 4).await;
+    tokio::join!(
+        check("order", with(&["b", "a"], second), &["a", "b"], 0),
+        check("single", single, &["b", "a"], 0),
+        check("fewer", with(&["a"], first), &["a", "b"], 0),
+        check("more", with(&["a", "b", "c"], first), &["a", "b"], 4),
+        check(
+            "superset",
+            with(&["a", "b", "c"], first),
+            &["a", "b", "c"],
+            0
+        ),
+        check("others", with(&["p", "q"], first), &["a", "b"], 4),
+    );
+    site.running.stop().await.unwrap();
 }

@@ -281,6 +281,35 @@ async fn a_newer_challenger_takes_the_place_of_the_oldest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_ends_when_it_is_lost_or_takes_too_long() {
+    for (duration_max_ms, says) in [(0, "provably not better"), (1, "inconclusive after")] {
+        let change = |config: &mut Config| {
+            config.rollout.slot.policy.duration_max_ms = duration_max_ms;
+        };
+        let site = site_of_x(change).await;
+        let running = &site.running;
+        let challenger = Script::new(2, "two", opposite);
+        enlist(running, "x", challenger);
+        if duration_max_ms == 0 {
+            until_on_trial(running, "x", 2).await;
+            evidence(running, "x", "batch", same).await;
+        }
+        let ended = |it: &Value| it["dismissed"][0]["revision"] == 2;
+        let report = until_report(running, "x", ended).await;
+        let reason = report["dismissed"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(says), "{reason}");
+        let resident = || slot(running, "x").roles().unwrap().resident().count();
+        until(|| resident() == 1).await;
+        // Offered again, it leaves again, and nothing more is decided.
+        enlist(running, "x", challenger);
+        until(|| resident() == 1).await;
+        let names = decision_names(running, "x").await;
+        assert_eq!(names, ["begin", "shadow", "hold"]);
+        site.running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operators_are_served_over_grpc_where_that_is_allowed() {
     for allowed in [false, true] {
         let site = site_of_x(|config| {
