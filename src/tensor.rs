@@ -161,6 +161,22 @@ impl Element {
 }
 
 impl Tensor<'_> {
+    /// Bytes that it holds, roughly.
+    pub fn bytes(&self) -> usize {
+        let text = |cell: &Cell| match cell {
+            Cell::Number(_) => 0,
+            Cell::Text(text) => text.len(),
+        };
+        let values = match &self.values {
+            Values::F32(values) => 4 * values.len(),
+            Values::F64(values) => 8 * values.len(),
+            Values::Cells(cells) => {
+                size_of::<Cell>() * cells.len() + cells.iter().map(text).sum::<usize>()
+            }
+        };
+        size_of::<Self>() + self.name.len() + values
+    }
+
     /// The same, independent of what its name was borrowed from.
     pub fn into_owned(self) -> Tensor<'static> {
         Tensor {

@@ -75,6 +75,7 @@ const HISTORY: u32 = 20_000;
 const COUNT_EVERY: Duration = Duration::from_secs(3);
 /// Predictions that are closed for want of a label in one step.
 const CLOSE: u32 = 5_000;
+const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
 impl Course {
@@ -231,6 +232,7 @@ impl Course {
         let (slot, seq) = (self.slot.name.clone(), self.seq.unwrap_or(0));
         let mut ready = Vec::new();
         for mut paired in wanted {
+            paired.needs_amount = !self.settings.amount_feature.is_empty();
             let old = known.iter().position(|it| it.is_of(&paired));
             if let Some(index) = old {
                 paired = known.swap_remove(index);
@@ -315,7 +317,8 @@ impl Course {
             let recent = outcomes::coverage(store, &slot, hour, now)?;
             Ok((coverage, recent))
         })?;
-        let hours = (now - hour).max(1) as f64 / HOUR_MS as f64;
+        // Of a few seconds no hour can be told.
+        let hours = (now - hour).max(MINUTE_MS) as f64 / HOUR_MS as f64;
         self.counted = Counted {
             at: Some(Instant::now()),
             coverage,

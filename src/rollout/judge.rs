@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::course::Course;
-use super::decide::{self, Evidence, Judgement, ShareCounts, Stage};
+use super::decide::{self, Decision, Evidence, Judgement, ShareCounts, Stage};
 use super::document::{Document, Name, OnTrial, WEEK_MS};
 use super::gate::Finding;
 use super::report::{Money, ShadowCounts, Standing, Trial};
@@ -32,7 +32,12 @@ pub fn challenger(course: &mut Course, index: usize, now_ms: i64) -> Option<Judg
     let document = course.document.clone()?;
     let on_trial = document.challengers.get(index)?.clone();
     let evidence = evidence(course, &document, index, now_ms)?;
-    let judgement = decide::decide(&course.settings.policy, &evidence);
+    let mut judgement = decide::decide(&course.settings.policy, &evidence);
+    if let Some(reason) = unpriced(course, &on_trial.name) {
+        // Without it missed positives would cost nothing, and who flags least would win.
+        judgement.reasons.insert(0, reason);
+        judgement.decision = Decision::Hold;
+    }
     let standing = standing(course, &on_trial.name, on_trial.since_ms);
     let paired = course.trials.get_mut(index)?;
     let needed = evidence.findings.iter().filter_map(|it| it.needed).max();
@@ -61,6 +66,24 @@ pub fn challenger(course: &mut Course, index: usize, now_ms: i64) -> Option<Judg
         judgement,
         report,
     })
+}
+
+/// Why money cannot be counted, when the costs need a feature that a revision does not have.
+fn unpriced(course: &Course, challenger: &Name) -> Option<String> {
+    let feature = &course.settings.amount_feature;
+    if feature.is_empty() {
+        return None;
+    }
+    let document = course.document.as_ref()?;
+    let names = [&document.champion, challenger];
+    let lacking = names.into_iter().find(|name| {
+        let revision = course.resident(name);
+        revision.is_some_and(|it| !it.signature.names().contains(feature))
+    })?;
+    Some(format!(
+        "cost_amount_feature \"{feature}\" is not a feature of revision {}",
+        lacking.revision
+    ))
 }
 
 fn evidence(
@@ -134,8 +157,8 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
         return (None, None);
     };
     let policy = course.settings.policy.clone();
-    let mut health = match course.resident(&document.champion) {
-        None => decide::Health::default(),
+    let (requests, scores) = match course.resident(&document.champion) {
+        None => (decide::Health::default(), decide::Health::default()),
         Some(champion) => {
             let vitals = course.vitals.take().filter(|it| it.are_of(&champion));
             let now = Instant::now();
@@ -176,15 +199,16 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
         report.agreement = paired.agreement();
         report.findings = paired.look();
         report.saving = money(paired.trial.cost_difference());
-        health.findings.clone_from(&report.findings);
     }
     // Going back to what was itself rolled back from is for a person to decide.
-    let findings = std::mem::take(&mut health.findings);
-    let hard = decide::trip(&policy, &health);
+    let hard = decide::trip(&policy, &requests).or_else(|| decide::trip(&policy, &scores));
     let is_hard = hard.is_some();
-    health.findings = findings;
+    let proven = decide::Health {
+        findings: report.findings.clone(),
+        ..decide::Health::default()
+    };
     let trip = match previous.sound {
-        true => hard.or_else(|| decide::trip(&policy, &health)),
+        true => hard.or_else(|| decide::trip(&policy, &proven)),
         false => None,
     };
     let trip = trip.map(|reason| Trip { reason, is_hard });
@@ -237,7 +261,7 @@ pub fn record(
         "decision": decision,
         "slot": course.slot.name,
         "actor": actor,
-        "settings": course.settings.digest(),
+        "settings": course.settings.digest(&course.watch),
         "alpha": course.settings.alpha,
         "rollback_alpha": course.settings.rollback_alpha,
         "version": env!("CARGO_PKG_VERSION"),

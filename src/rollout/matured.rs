@@ -30,6 +30,8 @@ pub struct Paired {
     /// Predictions made before do not count, and outcomes up to this number do not either.
     pub since_ms: i64,
     pub from_seq: i64,
+    /// Whether a row without an amount cannot be priced, and so does not count.
+    pub needs_amount: bool,
     pub trial: Trial,
     /// The outcomes' numbers, in the trial's order.
     seqs: Vec<i64>,
@@ -113,6 +115,7 @@ impl Paired {
             challenger: challenger.to_string(),
             since_ms,
             from_seq,
+            needs_amount: false,
             trial: Trial::new(design),
             seqs: Vec::new(),
             unpaired: 0,
@@ -188,6 +191,10 @@ impl Paired {
     }
 
     fn pair(&self, row: &OutcomeRow) -> Option<Pair> {
+        let amount = row.amount.unwrap_or(f64::NAN);
+        if self.needs_amount && amount.is_nan() {
+            return None;
+        }
         let task = self.trial.design().task;
         let of = |mark: &str| -> Option<Scored> {
             let (_, scores) = said(row).find(|(it, _)| *it == mark)?;
@@ -197,7 +204,7 @@ impl Paired {
             champion: of(&self.champion)?,
             challenger: of(&self.challenger)?,
             label: row.value,
-            amount: row.amount.unwrap_or(f64::NAN),
+            amount,
             weight: weight(row),
         })
     }

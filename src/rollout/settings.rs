@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::decide::Policy;
 use super::gate::{Costs, Design, Finding, Gate, Measure, Verdict};
 use super::score::Task;
+use crate::serve::record::Watch;
 
 /// Settings of all slots' trials.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -197,9 +198,9 @@ impl SlotSettings {
         confirmed && pairs as u64 >= self.policy.labels_min
     }
 
-    /// SHA-256 of everything here, hex: which settings a decision was taken under.
-    pub fn digest(&self) -> String {
-        let hash = Sha256::digest(format!("{self:?}"));
+    /// SHA-256 of everything here and of what is watched, hex: which settings a decision was taken under.
+    pub fn digest(&self, watch: &Watch) -> String {
+        let hash = Sha256::digest(format!("{self:?} {watch:?}"));
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 

@@ -25,6 +25,7 @@ pub struct Vitals {
 /// Counters of a revision at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
+    answered: u64,
     checked: u64,
     invalid: u64,
     failed: u64,
@@ -52,14 +53,15 @@ impl Vitals {
         self.uid == champion.uid
     }
 
-    /// How it fares at `now`: a P99 above `p99_ms_max` makes a window slow, of which the last
-    /// `windows` are kept. Findings are for the caller to add.
+    /// How it fares at `now`: by all its requests, and by the scores that were recorded. A P99 above
+    /// `p99_ms_max` makes a window slow, of which the last `windows` are kept. Findings are for the
+    /// caller to add.
     pub fn look(
         &mut self,
         champion: &Revision,
         (p99_ms_max, windows): (f64, u32),
         now: Instant,
-    ) -> Health {
+    ) -> (Health, Health) {
         if now.saturating_duration_since(self.window_began) >= WINDOW {
             let all = champion.usage.ended(Outcome::Ok);
             let window = all.since(&self.window);
@@ -73,14 +75,19 @@ impl Vitals {
             (self.window, self.window_began) = (all, now);
         }
         let counts = Counts::of(champion);
-        let errors = counts.failed - self.start.failed;
-        Health {
-            rows: counts.checked - self.start.checked + errors,
+        let errors = counts.failed.saturating_sub(self.start.failed);
+        let requests = Health {
+            rows: counts.answered.saturating_sub(self.start.answered) + errors,
             errors,
-            invalid: counts.invalid - self.start.invalid,
             slow_windows: self.slow.iter().filter(|slow| **slow).count() as u32,
-            findings: Vec::new(),
-        }
+            ..Health::default()
+        };
+        let scores = Health {
+            rows: counts.checked.saturating_sub(self.start.checked),
+            invalid: counts.invalid.saturating_sub(self.start.invalid),
+            ..Health::default()
+        };
+        (requests, scores)
     }
 }
 
@@ -88,6 +95,7 @@ impl Counts {
     fn of(revision: &Revision) -> Counts {
         let usage = &revision.usage;
         Counts {
+            answered: usage.ended(Outcome::Ok).count(),
             checked: usage.checked.load(Ordering::Relaxed),
             invalid: usage.checked_invalid.load(Ordering::Relaxed),
             failed: usage.ended(Outcome::Failed).count(),

@@ -110,7 +110,12 @@ impl Server {
             cache: Cache::new(&slot.cache),
             watch: slot.watch.clone(),
         };
-        let (recorder, records) = Recorder::new(settings.record.clone());
+        let all = settings.slots.values().chain([&settings.slot]);
+        let records_max = match all.into_iter().any(|slot| slot.watch.is_on()) {
+            true => record::RECORDS_MAX,
+            false => 0,
+        };
+        let (recorder, records) = Recorder::new(settings.record.clone(), records_max);
         let slots = settings.slots.iter();
         Ok(Server {
             registry: Registry::default(),
@@ -266,7 +271,7 @@ async fn line(
     let (wanted, extras) = select(&revision, &request.outputs, request.explain)?;
     let mut tensors = request.tensors;
     if !roles.alike {
-        note.keep(&tensors);
+        note.keep(&tensors, &server.recorder);
         let others = || roles.resident().map(|it| &it.signature);
         revision.signature.leave_out_foreign(&mut tensors, others);
     }
@@ -297,7 +302,7 @@ async fn line(
         None => revision.signature.result_width(),
         Some(extras) => extras.result_width,
     };
-    let recorded = note.admitted(&server.recorder, &slot, count);
+    let recorded = note.admit(&server.recorder, &slot, count);
     let kept = recorded.then(|| rows.clone());
     let results = match (&lane.cache, &extras) {
         // Explanations are wide and seldom asked for twice: the cache is for predictions.

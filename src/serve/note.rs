@@ -41,7 +41,7 @@ impl<'a> Note<'a> {
             && (!(1..=KEY_MAX).contains(&key.len()) || key.contains('\0'))
         {
             return Err(Error::invalid(format!(
-                "parameter \"key\": expected 1 to {KEY_MAX} bytes, none of them zero"
+                "key (parameter \"key\" or header x-hedgerow-key): expected 1 to {KEY_MAX} bytes, none of them zero"
             )));
         }
         let prediction = (watch.is_on() && request.revision.is_none()).then(|| {
@@ -68,16 +68,22 @@ impl<'a> Note<'a> {
     }
 
     /// Keeps what the caller sent, for revisions that read it in another way.
-    pub fn keep(&mut self, tensors: &Tensors<'_>) {
-        if self.prediction.is_some() {
+    pub fn keep(&mut self, tensors: &Tensors<'_>, recorder: &Recorder) {
+        let fraction = self.watch.shadow_fraction;
+        let is_shadowed = |it: Prediction| places(it.id).0 < fraction;
+        if self.prediction.is_some_and(is_shadowed) && recorder.has_room() {
             let owned = tensors.iter().cloned().map(Tensor::into_owned);
             self.kept = Some(owned.collect());
         }
     }
 
-    /// Whether a request of so many rows is recorded.
-    pub fn admitted(&self, recorder: &Recorder, slot: &Slot, rows: usize) -> bool {
-        self.prediction.is_some() && recorder.admits(slot, rows)
+    /// Whether a request of so many rows is recorded. What is not gets no id: no label would find it,
+    /// and nobody is asked to let it through.
+    pub fn admit(&mut self, recorder: &Recorder, slot: &Slot, rows: usize) -> bool {
+        if self.prediction.is_some() && !recorder.admits(slot, rows) {
+            self.prediction = None;
+        }
+        self.prediction.is_some()
     }
 
     /// The record of an answered request.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::model::revision::Revision;
 use crate::model::slot::{Arrival, Roles, Slot};
-use crate::tensor::{Rows, Tensors};
+use crate::tensor::{Rows, Tensor, Tensors};
 
 /// Limits of what waits to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub struct Queued {
 }
 
 /// Records that may wait, each of at least one row.
-const RECORDS_MAX: usize = 1 << 16;
+pub const RECORDS_MAX: usize = 1 << 16;
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -137,11 +137,13 @@ impl Watch {
 impl Record {
     /// Bytes that it holds, roughly.
     fn bytes(&self) -> usize {
-        let rows = match &self.input {
-            Input::Rows(rows) => rows.len() * rows.width(),
-            Input::Both(rows, _) => 3 * rows.len() * rows.width(),
+        let rows = self.input.rows();
+        let tensors = match &self.input {
+            Input::Rows(_) => 0,
+            Input::Both(_, tensors) => tensors.iter().map(Tensor::bytes).sum(),
         };
-        size_of::<Record>() + 8 * (rows + self.results.len())
+        let key = self.key.as_ref().map_or(0, String::len);
+        size_of::<Record>() + 8 * (rows.len() * rows.width() + self.results.len()) + tensors + key
     }
 }
 
@@ -155,9 +157,9 @@ impl Input {
 }
 
 impl Recorder {
-    /// A queue with these limits.
-    pub fn new(settings: Settings) -> (Recorder, Records) {
-        let (queue, receiver) = Queue::new(settings.queue_bytes_max);
+    /// A queue with these limits, for so many records; 0 where nothing is recorded.
+    pub fn new(settings: Settings, records_max: usize) -> (Recorder, Records) {
+        let (queue, receiver) = Queue::new(settings.queue_bytes_max, records_max);
         let allowance = Arc::new(AtomicI64::new(0));
         let records = Records {
             queue: receiver,
@@ -172,7 +174,13 @@ impl Recorder {
         (recorder, records)
     }
 
-    /// Whether a request of so many rows is to be recorded: takes them from the allowance.
+    /// Whether anything may be recorded now.
+    pub fn has_room(&self) -> bool {
+        self.allowance.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a request of so many rows is to be recorded: takes them from the allowance. A request
+    /// of more than a second's rows is, and then nothing is for as long as they stand for.
     pub fn admits(&self, slot: &Slot, rows: usize) -> bool {
         if self.allowance.load(Ordering::Relaxed) <= 0 {
             slot.usage.skipped.fetch_add(rows as u64, Ordering::Relaxed);
@@ -217,9 +225,9 @@ impl Records {
 }
 
 impl Queue {
-    /// A queue of at most so many bytes, and its other end.
-    pub fn new(bytes_max: usize) -> (Queue, Receiver<Queued>) {
-        let (sender, receiver) = sync_channel(RECORDS_MAX);
+    /// A queue of at most so many bytes and records, and its other end.
+    pub fn new(bytes_max: usize, records_max: usize) -> (Queue, Receiver<Queued>) {
+        let (sender, receiver) = sync_channel(records_max);
         let queue = Queue {
             sender,
             bytes: Arc::default(),
@@ -322,7 +330,7 @@ mod tests {
             rows_per_second_max: 100,
             ..Settings::default()
         };
-        let (recorder, records) = Recorder::new(settings);
+        let (recorder, records) = Recorder::new(settings, RECORDS_MAX);
         assert!(
             !recorder.admits(&slot, 1),
             "before the first look nothing is taken"

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::record::{Input, Queue, Queued, Record, Records};
+use super::record::{Input, Queue, Queued, RECORDS_MAX, Record, Records};
 use crate::model::revision::Revision;
 use crate::task::{Priority, Supervisor};
 use crate::tensor::Rows;
@@ -58,7 +58,7 @@ pub fn start(
     supervisor: &Supervisor,
     sink: Sink,
 ) -> std::io::Result<Arc<AtomicUsize>> {
-    let (queue, waiting) = Queue::new(BYTES);
+    let (queue, waiting) = Queue::new(BYTES, RECORDS_MAX);
     let bytes = queue.counter();
     let stop = supervisor.clone();
     let direct = Arc::clone(&sink);
@@ -277,12 +277,16 @@ fn read(revision: &Revision, record: &Record) -> Option<Rows> {
             Some(rows.clone())
         }
         Input::Both(rows, tensors) => {
-            let mut tensors = tensors.clone();
-            let roles = &record.roles;
-            revision
-                .signature
-                .leave_out_foreign(&mut tensors, || roles.resident().map(|it| &it.signature));
-            let read = revision.signature.check(tensors).ok()?;
+            let check = || {
+                let mut tensors = tensors.clone();
+                let roles = &record.roles;
+                revision
+                    .signature
+                    .leave_out_foreign(&mut tensors, || roles.resident().map(|it| &it.signature));
+                revision.signature.check(tensors)
+            };
+            // What a caller sent is not to stop the server from here.
+            let read = catch_unwind(AssertUnwindSafe(check)).ok()?.ok()?;
             (read.len() == rows.len()).then_some(read)
         }
     }

@@ -291,7 +291,7 @@ impl Policy {
             approval: settings.policy.approval,
             alpha: settings.alpha,
             rollback_alpha: settings.rollback_alpha,
-            settings: settings.digest(),
+            settings: settings.digest(&crate::serve::record::Watch::default()),
         }
     }
 }
