@@ -23,7 +23,14 @@ pub fn obey(shared: &Shared, course: &mut Course, ask: &Ask, actor: &str) -> Res
         Ask::RollBack {
             revision: None,
             reason,
-        } => roll_back(shared, course, actor, reason, None),
+        } => {
+            if let Some(sharing) = course.sharing() {
+                return Err(conflict(format!(
+                    "revision {sharing} has a share of the traffic: name it, or the champion, by its number"
+                )));
+            }
+            roll_back(shared, course, actor, reason, None)
+        }
         Ask::RollBack {
             revision: Some(revision),
             reason,
@@ -47,19 +54,21 @@ fn enlist(shared: &Shared, course: &mut Course, revision: u64, actor: &str) -> R
     };
     let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
     let mut after = document.clone();
-    if document.challenger(&name.mark).is_none() {
-        after.enlist(name.clone(), now, seq);
+    if document.challenger(&name).is_none() {
+        let max = course.watch.challengers_max;
+        let left = after.enlist(name.clone(), (now, seq), max);
         let what = json!({
             "from": document.champion,
             "to": name,
             "stage": "shadow",
+            "dismissed": left,
             "reasons": ["a person asked for its trial"],
         });
         let record = judge::record(course, "shadow", actor, what);
         if !shared.write(course, after, record)? {
             return Err(beaten());
         }
-        course.arrange(&shared.journal)?;
+        course.arrange();
     }
     Ok(Done {
         decision: "shadow",
@@ -127,14 +136,35 @@ pub fn roll_back(
     );
     match shared.write(course, after.clone(), record.clone()) {
         Ok(true) => {}
-        Ok(false) => return Err(beaten()),
+        // Something else was decided meanwhile; that is no reason, unless it was of the champion.
+        Ok(false) => again(shared, course, &document.champion, (reason, record))?,
         // It is done here, and written when the journal is back.
         Err(_) => {
             course.document = Some(after.clone());
             course.pending = Some((after, record));
         }
     }
+    course.arrange();
+    shared.server.bury(course.follow());
     Ok(done)
+}
+
+/// Writes a rollback onto what is kept now, where that has the same champion.
+fn again(
+    shared: &Shared,
+    course: &mut Course,
+    champion: &Name,
+    (reason, record): (&str, (&'static str, String)),
+) -> Result<(), Error> {
+    let kept = course.refresh(&shared.journal)?;
+    let Some(mut kept) = kept.filter(|it| it.champion == *champion) else {
+        return Err(beaten());
+    };
+    kept.roll_back(now_ms(), course.seq.unwrap_or(0), reason);
+    match shared.write(course, kept, record)? {
+        true => Ok(()),
+        false => Err(beaten()),
+    }
 }
 
 /// Takes a challenger to its next stage, or ends its trial.
@@ -161,11 +191,11 @@ pub fn conclude(
             "promote"
         }
         (Decision::Promote, _) => {
-            after.advance(&name.mark, next, now);
+            after.advance(&name, next, now);
             "advance"
         }
         (Decision::Rollback, _) => {
-            after.dismiss(&name.mark, now, &judged.judgement.reasons.join("; "));
+            after.dismiss(&name, now, &judged.judgement.reasons.join("; "));
             "hold"
         }
         (Decision::Hold, _) => return Err(conflict(judged.judgement.reasons.join("; "))),
@@ -193,7 +223,7 @@ pub fn conclude(
         reasons = judged.judgement.reasons.join("; "),
         "decided"
     );
-    course.arrange(&shared.journal)?;
+    course.arrange();
     Ok(Done {
         decision,
         from: Some(document.champion),
@@ -225,14 +255,14 @@ fn give_up(
         return Err(conflict(format!("revision {revision} is not on trial")));
     };
     let mut after = document.clone();
-    after.dismiss(&trial.mark, now_ms(), reason);
+    after.dismiss(trial, now_ms(), reason);
     let what = json!({"from": document.champion, "to": trial, "reasons": [reason]});
     let record = judge::record(course, "hold", actor, what);
     if !shared.write(course, after, record)? {
         return Err(beaten());
     }
     shared.server.bury(course.follow());
-    course.arrange(&shared.journal)?;
+    course.arrange();
     Ok(Done {
         decision: "hold",
         from: Some(document.champion.clone()),
@@ -270,7 +300,7 @@ fn promote(shared: &Shared, course: &mut Course, name: Name, actor: &str) -> Res
         return Err(beaten());
     }
     shared.server.bury(course.follow());
-    course.arrange(&shared.journal)?;
+    course.arrange();
     tracing::warn!(
         slot = course.slot.name,
         revision = name.revision,
@@ -330,7 +360,7 @@ pub fn retest(shared: &Shared, course: &mut Course) -> Result<Done, Error> {
     };
     after.retest(course.seq.unwrap_or(0));
     course.write(&shared.journal, after, None)?;
-    course.arrange(&shared.journal)?;
+    course.arrange();
     Ok(Done {
         decision: "retest",
         from: None,

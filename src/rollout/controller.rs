@@ -148,52 +148,75 @@ impl Controller {
     }
 
     fn step(&mut self, course: &mut Course) {
-        // A journal that does not answer is asked once in a look.
-        if self.journal_error.is_none()
-            && let Err(error) = self.exchange(course)
-        {
-            self.journal_error = Some(error.message);
+        // A journal that is away is asked once in a look; what one slot cannot do others may.
+        let mut is_fresh = false;
+        if self.journal_error.is_none() {
+            let exchanged = self.exchange(course);
+            is_fresh = exchanged.is_ok();
+            course.error = exchanged.as_ref().err().map(|it| it.message.clone());
+            if let Err(error) = exchanged
+                && error.code == Code::NotReady
+            {
+                self.journal_error = Some(error.message);
+            }
         }
-        if course.pending.is_none() && !self.shared.is_overridden(&course.slot.name) {
+        // What was read may have other trials than these.
+        course.arrange();
+        course.forget_outcomes();
+        if !self.shared.is_overridden(&course.slot.name) {
             self.shared.server.bury(course.follow());
         }
         let (report, action) = self.judge(course);
         self.shared.report(report);
         if let Some(action) = action {
-            self.act(course, action);
+            self.act(course, action, is_fresh);
         }
     }
 
     /// Writes what waits for the journal, and takes what is new in it.
     fn exchange(&mut self, course: &mut Course) -> Result<(), Error> {
         let journal = self.shared.journal.clone();
-        if let Some((document, decision)) = course.pending.clone() {
-            // Somebody else's decision since then is overruled, for this one was carried out;
-            // unless it says the same.
-            let kept = self.refresh(course)?;
-            if let Some(kept) = kept.filter(|it| it.champion == document.champion) {
-                course.document = Some(kept);
-                course.pending = None;
-            } else if self.shared.write(course, document, decision)? {
-                course.pending = None;
-            }
-        }
+        self.settle(course)?;
+        course.arrange();
         course.take_outcomes(&journal, self.leader)?;
         if course.watch.arrival != Arrival::Replace {
             self.enroll(course)?;
         }
-        course.arrange(&journal)
+        Ok(())
     }
 
-    /// Takes the generation that the journal has now, and gives the document there.
-    fn refresh(&self, course: &mut Course) -> Result<Option<Document>, Error> {
-        let slot = course.slot.name.clone();
-        let kept = self
-            .shared
-            .journal
-            .run_blocking(move |store| roles::read(store, &slot))?;
-        course.generation = kept.as_ref().map_or(0, |it| it.generation);
-        Ok(kept.and_then(|it| serde_json::from_str(&it.document).ok()))
+    /// Writes a rollback that was carried out while the journal was away: onto what is kept now, where
+    /// the champion is still the one that was turned back.
+    fn settle(&mut self, course: &mut Course) -> Result<(), Error> {
+        let Some((document, record)) = course.pending.clone() else {
+            return Ok(());
+        };
+        let Some(mut kept) = course.refresh(&self.shared.journal)? else {
+            course.pending = None;
+            return Ok(());
+        };
+        let turned_back = document.previous.as_ref().map(|it| &it.name);
+        if Some(&kept.champion) != turned_back {
+            // Others decided the same, or went on: theirs stands.
+            tracing::warn!(
+                slot = course.slot.name,
+                champion = kept.champion.revision,
+                "a rollback that was not written is overtaken by what others decided"
+            );
+            course.document = Some(kept);
+            course.pending = None;
+            return Ok(());
+        }
+        let reason = document
+            .dismissed
+            .last()
+            .map_or("", |it| it.reason.as_str());
+        kept.roll_back(now_ms(), course.seq.unwrap_or(0), reason);
+        kept.rolled_back_ms.clone_from(&document.rolled_back_ms);
+        if self.shared.write(course, kept, record)? {
+            course.pending = None;
+        }
+        Ok(())
     }
 
     /// Takes the slot's first champion and its new challengers into the document.
@@ -213,28 +236,8 @@ impl Controller {
                 .write(course, Document::new(name, now), record)?;
             return Ok(());
         };
-        let champion_gone = !course
-            .slot
-            .states()
-            .contains_key(&document.champion.revision);
-        if champion_gone && document.previous.is_some() {
-            let reason = "the champion's folder is gone";
-            let mut after = document.clone();
-            after.roll_back(now, course.seq.unwrap_or(0), reason);
-            let what =
-                json!({"from": document.champion, "to": after.champion, "reasons": [reason]});
-            let record = judge::record(course, "rollback", "controller", what);
-            self.shared.write(course, after, record)?;
-            return Ok(());
-        }
-        if let Some(gone) = course.gone(&document) {
-            let reason = "its folder is gone";
-            let mut after = document.clone();
-            after.dismiss(&gone.mark, now, reason);
-            let what = json!({"from": document.champion, "to": gone, "reasons": [reason]});
-            let record = judge::record(course, "hold", "controller", what);
-            self.shared.write(course, after, record)?;
-            return Ok(());
+        if let Some(gone) = course.gone(&document).into_iter().next() {
+            return self.let_go(course, document, &gone);
         }
         for challenger in &roles.challengers {
             let name = Name::from(challenger.revision.named());
@@ -246,16 +249,38 @@ impl Controller {
         Ok(())
     }
 
+    /// Ends the role of a revision whose folder is gone.
+    fn let_go(
+        &mut self,
+        course: &mut Course,
+        document: Document,
+        gone: &Name,
+    ) -> Result<(), Error> {
+        let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
+        let mut after = document.clone();
+        let (decision, to, reason) = if *gone == document.champion {
+            // Nobody goes back by himself to what was rolled back from.
+            let Some(previous) = document.previous.as_ref().filter(|it| it.sound) else {
+                return Ok(());
+            };
+            let reason = "the champion's folder is gone";
+            after.roll_back(now, seq, reason);
+            ("rollback", previous.name.clone(), reason)
+        } else {
+            let reason = "its folder is gone";
+            after.dismiss(gone, now, reason);
+            ("hold", gone.clone(), reason)
+        };
+        let what = json!({"from": document.champion, "to": to, "reasons": [reason]});
+        let record = judge::record(course, decision, "controller", what);
+        self.shared.write(course, after, record)?;
+        Ok(())
+    }
+
     fn enlist(&mut self, course: &mut Course, document: Document, name: Name) -> Result<(), Error> {
         let (now, seq) = (now_ms(), course.seq.unwrap_or(0));
         let mut after = document.clone();
-        after.enlist(name.clone(), now, seq);
-        let mut left = Vec::new();
-        while after.challengers.len() > course.watch.challengers_max.max(1) {
-            let oldest = after.challengers[0].name.clone();
-            after.dismiss(&oldest.mark, now, "a newer challenger took its place");
-            left.push(oldest);
-        }
+        let left = after.enlist(name.clone(), (now, seq), course.watch.challengers_max);
         let what = json!({
             "from": document.champion,
             "to": name,
@@ -295,7 +320,7 @@ impl Controller {
             .document
             .as_ref()
             .map_or(0, |it| it.challengers.len());
-        for index in 0..trials.min(course.trials.len()) {
+        for index in 0..trials {
             let Some(judged) = judge::challenger(course, index, now) else {
                 continue;
             };
@@ -348,7 +373,7 @@ impl Controller {
             },
             gates: gates.iter().map(ToString::to_string).collect(),
             leader: self.leader,
-            journal_error: self.journal_error.clone(),
+            journal_error: self.journal_error.clone().or_else(|| course.error.clone()),
             rows_per_hour: course.counted.rows_per_hour,
             champion: champion.map(|(name, since)| judge::standing(course, &name, since)),
             challengers: Vec::new(),
@@ -364,25 +389,26 @@ impl Controller {
 
     /// Carries out what was decided, if it is for this process to decide. A champion that breaks is
     /// turned back by whoever sees it, also while the journal is away; then it is written later.
-    fn act(&mut self, course: &mut Course, action: Action) {
+    fn act(&mut self, course: &mut Course, action: Action, is_fresh: bool) {
+        // Evidence is acted on by the one that decides, and only where it has seen all there is.
+        let may = is_fresh && self.leader && course.pending.is_none();
         let done = match action {
-            Action::RollBack(trip, trial) if self.leader || trip.is_hard => {
+            Action::RollBack(trip, trial) if trip.is_hard || may => {
                 let reason = trip.reason;
                 acts::roll_back(&self.shared, course, "controller", &reason, Some(*trial))
             }
-            Action::Retest if self.leader && course.pending.is_none() => {
-                acts::retest(&self.shared, course)
-            }
-            Action::Trial(judged, actor) if self.leader && course.pending.is_none() => {
+            Action::Retest if may => acts::retest(&self.shared, course),
+            Action::Trial(judged, actor) if may => {
                 acts::conclude(&self.shared, course, &judged, &actor)
             }
             _ => return,
         };
-        match done {
-            Err(error) if error.code != Code::Conflict => self.journal_error = Some(error.message),
-            // Whoever was first decided; the next look shows it.
-            Ok(_) | Err(_) => {}
+        let complaint = done.err().map(|error| error.message);
+        if complaint.is_some() && complaint != course.complaint {
+            let reason = complaint.as_deref();
+            tracing::warn!(slot = course.slot.name, reason, "not done as decided");
         }
+        course.complaint = complaint;
     }
 
     fn obey(&mut self, command: Command) {

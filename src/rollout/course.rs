@@ -1,12 +1,12 @@
 //! One slot's way through its trials: the document as it was decided, the outcomes since, and the
 //! roles of this process, which follow the document.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::Stage;
-use super::document::{Document, Name};
+use super::document::{Document, Name, OnTrial};
 use super::matured::{Matured, Paired};
 use super::reading;
 use super::score::Task;
@@ -43,8 +43,13 @@ pub struct Course {
     pub seq: Option<i64>,
     /// Requests answered by champion and challenger when the challenger's stage began.
     pub split: Option<Split>,
-    /// Marks of challengers that were loaded here: what never was may still arrive.
-    loaded: BTreeSet<String>,
+    /// Marks of revisions that were loaded here, for what never was may still arrive; and in how many
+    /// looks in a row their folders were not there.
+    loaded: BTreeMap<String, u32>,
+    /// Why the journal did not do what it was last asked for this slot.
+    pub error: Option<String>,
+    /// What was last complained of, to say it once.
+    pub complaint: Option<String>,
 }
 
 /// Counts that the journal is asked for now and then.
@@ -72,9 +77,11 @@ const QUESTIONS: usize = 20;
 /// Earlier outcomes that are read at the start, for the metrics.
 const HISTORY: u32 = 20_000;
 /// How often the journal is asked for counts.
-const COUNT_EVERY: Duration = Duration::from_secs(3);
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// Predictions that are closed for want of a label in one step.
 const CLOSE: u32 = 5_000;
+/// Looks after which a folder is gone, and not just being replaced.
+const MISSED: u32 = 4;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -100,7 +107,9 @@ impl Course {
             },
             seq: None,
             split: None,
-            loaded: BTreeSet::new(),
+            loaded: BTreeMap::new(),
+            error: None,
+            complaint: None,
         }
     }
 
@@ -111,25 +120,38 @@ impl Course {
         found.cloned()
     }
 
-    /// A challenger that was loaded here and whose folder is no longer there.
-    pub fn gone(&mut self, document: &Document) -> Option<Name> {
-        let (states, roles) = (self.slot.states(), self.slot.roles()?);
-        let challengers = roles.challengers.iter();
-        self.loaded = challengers
-            .map(|it| it.revision.mark().to_string())
-            .chain(std::mem::take(&mut self.loaded))
-            .filter(|mark| document.challenger(mark).is_some())
-            .collect();
-        let names = document.challengers.iter().map(|it| &it.name);
-        let mut gone =
-            names.filter(|it| self.loaded.contains(&it.mark) && !states.contains_key(&it.revision));
-        gone.next().cloned()
+    /// Revisions with a role that were loaded here and whose folders have not been there for a while.
+    pub fn gone(&mut self, document: &Document) -> Vec<Name> {
+        let (states, roles) = (self.slot.states(), self.slot.roles());
+        let on_trial = document.challengers.iter().map(|it| &it.name);
+        let names = on_trial.chain([&document.champion]);
+        let resident = |name: &Name| {
+            let mut all = roles.iter().flat_map(|roles| roles.resident());
+            all.any(|it| Name::from(it.named()) == *name)
+        };
+        let mut loaded = BTreeMap::new();
+        for name in names {
+            let before = self.loaded.get(&name.mark).copied();
+            let missed = match (states.contains_key(&name.revision), before) {
+                (true, None) if !resident(name) => continue,
+                (true, _) => 0,
+                (false, None) => continue,
+                (false, Some(missed)) => missed + 1,
+            };
+            loaded.insert(name.mark.clone(), missed);
+        }
+        let is_gone = |mark: &str| loaded.get(mark).is_some_and(|it| *it >= MISSED);
+        let on_trial = document.challengers.iter().map(|it| &it.name);
+        let gone = on_trial.chain([&document.champion]);
+        let gone = gone.filter(|it| is_gone(&it.mark)).cloned().collect();
+        self.loaded = loaded;
+        gone
     }
 
     /// Takes the document as it is kept, unless a decision of ours waits to be written.
     pub fn read(&mut self, kept: Option<&roles::Kept>) {
         let Some(kept) = kept else { return };
-        if self.pending.is_some() || kept.generation <= self.generation {
+        if self.pending.is_some() || kept.generation == self.generation {
             return;
         }
         match serde_json::from_str(&kept.document) {
@@ -168,6 +190,41 @@ impl Course {
         Ok(true)
     }
 
+    /// Takes the generation that the journal has now, and gives the document there.
+    ///
+    /// # Errors
+    /// What the journal says.
+    pub fn refresh(&mut self, journal: &Journal) -> Result<Option<Document>, Error> {
+        let slot = self.slot.name.clone();
+        let kept = journal.run_blocking(move |store| roles::read(store, &slot))?;
+        self.generation = kept.as_ref().map_or(0, |it| it.generation);
+        Ok(kept.and_then(|it| serde_json::from_str(&it.document).ok()))
+    }
+
+    /// Forgets the outcomes of revisions that are not in the slot any more.
+    pub fn forget_outcomes(&mut self) {
+        let roles = self.slot.roles();
+        let residents = roles.iter().flat_map(|roles| roles.resident());
+        let mut marks: Vec<&str> = residents.map(|it| it.mark()).collect();
+        if let Some(document) = &self.document {
+            let trials = document.challengers.iter().map(|it| it.name.mark.as_str());
+            let previous = document.previous.iter().map(|it| it.name.mark.as_str());
+            marks.extend(
+                trials
+                    .chain(previous)
+                    .chain([document.champion.mark.as_str()]),
+            );
+        }
+        self.matured.keep(&marks);
+    }
+
+    /// A challenger that has a share of the traffic.
+    pub fn sharing(&self) -> Option<u64> {
+        let mut trials = self.document.iter().flat_map(|it| &it.challengers);
+        let sharing = trials.find(|it| self.stage(it.stage).share() > 0.0);
+        sharing.map(|it| it.name.revision)
+    }
+
     /// Makes the roles of this process what the document says, as far as its revisions are loaded.
     /// Returns the revisions that left.
     pub fn follow(&self) -> Vec<Arc<Revision>> {
@@ -194,6 +251,9 @@ impl Course {
                 }
             } else if let Some(gone) = document.dismissed.iter().find(|it| it.name == name) {
                 left.extend(self.slot.dismiss(uid, &gone.reason));
+            } else if challenger.share > 0.0 {
+                // A decision ago it had a share.
+                self.slot.set_share(uid, 0.0);
             }
         }
         left
@@ -205,49 +265,56 @@ impl Course {
         stages.get(index).copied().unwrap_or(Stage::Shadow)
     }
 
-    /// Makes the trials those of the document; one that is new here takes the outcomes that it missed.
-    ///
-    /// # Errors
-    /// What the journal says; the trial is tried again at the next look.
-    pub fn arrange(&mut self, journal: &Journal) -> Result<(), Error> {
+    /// Makes the trials those of the document. One that is new here takes the outcomes that it missed
+    /// with the next looks, and is not judged before.
+    pub fn arrange(&mut self) {
         let (Some(document), Some(task)) = (&self.document, self.task) else {
-            return Ok(());
+            return;
         };
         let champion = &document.champion.mark;
         let mut known = std::mem::take(&mut self.trials);
         known.extend(self.rollback.take());
-        let mut wanted = Vec::new();
+        let needs_amount = !self.settings.amount_feature.is_empty();
+        let mut kept = |mut new: Paired| {
+            new.needs_amount = needs_amount;
+            let old = known.iter().position(|it| it.is_of(&new));
+            old.map_or(new, |index| known.swap_remove(index))
+        };
         for trial in &document.challengers {
             let design = self.settings.promotion(task);
             let start = (trial.since_ms, trial.from_seq);
-            wanted.push(Paired::new(champion, &trial.name.mark, start, design));
+            let new = Paired::new(champion, &trial.name.mark, start, design);
+            self.trials.push(kept(new));
         }
-        let sound = document.previous.as_ref().filter(|it| it.sound);
-        if let Some(previous) = sound {
+        if let Some(previous) = document.previous.as_ref().filter(|it| it.sound) {
             let design = self.settings.rollback(task);
             let start = (document.since_ms, previous.from_seq);
-            wanted.push(Paired::new(champion, &previous.name.mark, start, design));
+            let new = Paired::new(champion, &previous.name.mark, start, design);
+            self.rollback = Some(kept(new));
         }
-        let has_rollback = sound.is_some();
-        let (slot, seq) = (self.slot.name.clone(), self.seq.unwrap_or(0));
-        let mut ready = Vec::new();
-        for mut paired in wanted {
-            paired.needs_amount = !self.settings.amount_feature.is_empty();
-            let old = known.iter().position(|it| it.is_of(&paired));
-            if let Some(index) = old {
-                paired = known.swap_remove(index);
-            } else {
-                let missed = (paired.from_seq, Some(seq));
-                take(journal, &slot, missed, |row| paired.push(row))?;
-            }
-            ready.push(paired);
-        }
-        self.rollback = match has_rollback {
-            true => ready.pop(),
-            false => None,
-        };
-        self.trials = ready;
-        Ok(())
+    }
+
+    /// The trial of a challenger of the document, if it has taken what there is.
+    pub fn trial(&mut self, of: &OnTrial) -> Option<&mut Paired> {
+        let document = self.document.as_ref()?;
+        let (champion, seq) = (document.champion.mark.as_str(), self.seq);
+        let start = (of.since_ms, of.from_seq);
+        self.trials
+            .iter_mut()
+            .find(|it| it.is_about(champion, &of.name.mark, start))
+            .filter(|it| Some(it.at_seq) >= seq)
+    }
+
+    /// The test of the document's previous champion, if it has taken what there is.
+    pub fn rollback(&mut self) -> Option<&mut Paired> {
+        let document = self.document.as_ref()?;
+        let previous = document.previous.as_ref().filter(|it| it.sound)?;
+        let (champion, seq) = (document.champion.mark.as_str(), self.seq);
+        let start = (document.since_ms, previous.from_seq);
+        self.rollback
+            .as_mut()
+            .filter(|it| it.is_about(champion, &previous.name.mark, start))
+            .filter(|it| Some(it.at_seq) >= seq)
     }
 
     /// Closes predictions that waited for their label long enough, and takes new outcomes.
@@ -288,14 +355,26 @@ impl Course {
                 journal.run_blocking(move |store| outcomes::recent(store, &slot, HISTORY))?
             }
         };
+        for trial in self.trials.iter_mut().chain(self.rollback.as_mut()) {
+            trial.catch_up(journal, &name, from)?;
+        }
         let (matured, trials, rollback) = (&mut self.matured, &mut self.trials, &mut self.rollback);
-        let seq = take(journal, &name, (from, None), |row| {
+        let mut all: Vec<&mut Paired> = trials.iter_mut().chain(rollback.as_mut()).collect();
+        // One that is behind would skip what lies between.
+        all.retain(|it| it.at_seq >= from);
+        let mut seq = from;
+        let taken = take(journal, &name, (&mut seq, None), |row| {
             matured.push(&task, row);
-            for trial in trials.iter_mut().chain(rollback.as_mut()) {
+            for trial in &mut all {
                 trial.push(row);
             }
-        })?;
+        });
+        for trial in all {
+            trial.at_seq = trial.at_seq.max(seq);
+        }
+        // What was taken before a failure is taken.
         self.seq = Some(seq);
+        taken?;
         self.count(journal)
     }
 
@@ -375,31 +454,31 @@ impl Course {
     }
 }
 
-/// Gives a slot's outcomes after one number, up to another or as far as one step goes; returns the
-/// number of the last one.
-fn take(
+/// Gives a slot's outcomes after a number, up to another or as far as one step goes, and keeps the
+/// number of the last one that was given. True when there are no more.
+///
+/// # Errors
+/// What the journal says; what was given before stays given.
+pub fn take(
     journal: &Journal,
     slot: &str,
-    (from, to): (i64, Option<i64>),
+    (seq, to): (&mut i64, Option<i64>),
     mut each: impl FnMut(&OutcomeRow),
-) -> Result<i64, Error> {
-    let mut seq = from;
-    let mut questions = 0;
-    while to.is_some() || questions < QUESTIONS {
-        let name = slot.to_string();
+) -> Result<bool, Error> {
+    for _ in 0..QUESTIONS {
+        let (name, from) = (slot.to_string(), *seq);
         let rows =
-            journal.run_blocking(move |store| outcomes::after(store, &name, seq, OUTCOMES))?;
+            journal.run_blocking(move |store| outcomes::after(store, &name, from, OUTCOMES))?;
         for row in &rows {
             if to.is_some_and(|to| row.seq > to) {
-                return Ok(seq);
+                return Ok(true);
             }
             each(row);
-            seq = row.seq;
+            *seq = row.seq;
         }
         if rows.len() < OUTCOMES as usize {
-            return Ok(seq);
+            return Ok(true);
         }
-        questions += 1;
     }
-    Ok(seq)
+    Ok(false)
 }

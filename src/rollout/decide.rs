@@ -245,6 +245,16 @@ fn missing(policy: &Policy, evidence: &Evidence, guards: &[Guard]) -> Vec<String
     }
     let open = |finding: &&Finding| finding.verdict != Verdict::Pass;
     missing.extend(evidence.findings.iter().filter(open).map(undecided));
+    // A pass stays a pass; but nobody is promoted who looks worse than what it passed by now.
+    let fallen =
+        |finding: &&Finding| finding.verdict == Verdict::Pass && finding.estimate < finding.bound;
+    missing.extend(evidence.findings.iter().filter(fallen).map(|finding| {
+        let bound = finding.bound + 0.0;
+        format!(
+            "{}: it passed, and its estimate fell below {bound}",
+            finding.measure
+        )
+    }));
     let open = |guard: &&Guard| guard.verdict != Verdict::Pass;
     missing.extend(guards.iter().filter(open).map(Guard::sentence));
     missing

@@ -121,9 +121,9 @@ impl Document {
         }
     }
 
-    /// The challenger with this mark.
-    pub fn challenger(&self, mark: &str) -> Option<&OnTrial> {
-        self.challengers.iter().find(|it| it.name.mark == mark)
+    /// The trial of a challenger.
+    pub fn challenger(&self, name: &Name) -> Option<&OnTrial> {
+        self.challengers.iter().find(|it| it.name == *name)
     }
 
     /// Whether it has a role or was given up.
@@ -134,8 +134,9 @@ impl Document {
             || self.dismissed.iter().any(|it| it.name == *name)
     }
 
-    /// Begins a challenger's trial. One that was given up is on trial again.
-    pub fn enlist(&mut self, name: Name, now_ms: i64, from_seq: i64) {
+    /// Begins a challenger's trial at a time and after an outcome. One that was given up is on trial
+    /// again. The oldest leave when there are more than `max`; returns them.
+    pub fn enlist(&mut self, name: Name, (now_ms, from_seq): (i64, i64), max: usize) -> Vec<Name> {
         self.dismissed.retain(|it| it.name != name);
         self.challengers.push(OnTrial {
             name,
@@ -145,12 +146,19 @@ impl Document {
             from_seq,
             approved: false,
         });
+        let over = self.challengers.len().saturating_sub(max.max(1));
+        let oldest = self.challengers[..over].iter().map(|it| it.name.clone());
+        let oldest: Vec<Name> = oldest.collect();
+        for name in &oldest {
+            self.dismiss(name, now_ms, "a newer challenger took its place");
+        }
+        oldest
     }
 
     /// Takes a challenger to a stage before the last.
-    pub fn advance(&mut self, mark: &str, stage: usize, now_ms: i64) {
+    pub fn advance(&mut self, name: &Name, stage: usize, now_ms: i64) {
         for challenger in &mut self.challengers {
-            if challenger.name.mark == mark {
+            if challenger.name == *name {
                 challenger.stage = stage;
                 challenger.stage_since_ms = now_ms;
                 challenger.approved = false;
@@ -202,8 +210,8 @@ impl Document {
     }
 
     /// Ends a challenger's trial.
-    pub fn dismiss(&mut self, mark: &str, now_ms: i64, reason: &str) {
-        let gone = self.challengers.iter().position(|it| it.name.mark == mark);
+    pub fn dismiss(&mut self, name: &Name, now_ms: i64, reason: &str) {
+        let gone = self.challengers.iter().position(|it| it.name == *name);
         if let Some(index) = gone {
             let gone = self.challengers.remove(index);
             self.give_up(gone.name, now_ms, reason);
@@ -251,9 +259,9 @@ mod tests {
     #[test]
     fn a_promotion_keeps_the_old_champion_and_begins_other_trials_anew() {
         let mut document = Document::new(name(1), 10);
-        document.enlist(name(2), 20, 5);
-        document.enlist(name(3), 30, 6);
-        document.advance("mark-3", 1, 35);
+        document.enlist(name(2), (20, 5), 2);
+        document.enlist(name(3), (30, 6), 2);
+        document.advance(&name(3), 1, 35);
         document.promote(name(2), 40, 9);
         assert_eq!(document.champion, name(2));
         let previous = document.previous.as_ref().unwrap();
@@ -261,7 +269,7 @@ mod tests {
             (&previous.name, previous.from_seq, previous.sound),
             (&name(1), 9, true)
         );
-        let third = document.challenger("mark-3").unwrap();
+        let third = document.challenger(&name(3)).unwrap();
         assert_eq!((third.stage, third.since_ms, third.from_seq), (0, 40, 9));
         assert!(document.knows(&name(1)) && !document.knows(&name(4)));
     }
@@ -285,10 +293,10 @@ mod tests {
     #[test]
     fn documents_come_back_from_json() {
         let mut document = Document::new(name(1), 10);
-        document.enlist(name(2), 20, 5);
+        document.enlist(name(2), (20, 5), 2);
         document.promote(name(2), 30, 6);
-        document.enlist(name(3), 40, 7);
-        document.dismiss("mark-3", 50, "superseded");
+        document.enlist(name(3), (40, 7), 2);
+        document.dismiss(&name(3), 50, "superseded");
         let json = serde_json::to_string(&document).unwrap();
         assert_eq!(serde_json::from_str::<Document>(&json).unwrap(), document);
     }

@@ -14,6 +14,7 @@ use super::report::{Money, ShadowCounts, Standing, Trial};
 use super::score::Task;
 use super::vitals::Vitals;
 use crate::model::revision::Revision;
+use crate::model::usage::Outcome;
 
 /// Model costs below this do not count as slow, whatever their ratio.
 const COST_FLOOR_NS: u64 = 20_000;
@@ -33,22 +34,26 @@ pub fn challenger(course: &mut Course, index: usize, now_ms: i64) -> Option<Judg
     let on_trial = document.challengers.get(index)?.clone();
     let evidence = evidence(course, &document, index, now_ms)?;
     let mut judgement = decide::decide(&course.settings.policy, &evidence);
+    let next = course.stage(on_trial.stage + 1).share();
+    let other = course.sharing().filter(|it| *it != on_trial.name.revision);
+    if let Some(other) = other.filter(|_| next > 0.0 && next < 1.0)
+        && judgement.decision == Decision::Promote
+    {
+        judgement.decision = Decision::Hold;
+        judgement.reasons = vec![format!("revision {other} has a share; one has at a time")];
+    }
     if let Some(reason) = unpriced(course, &on_trial.name) {
         // Without it missed positives would cost nothing, and who flags least would win.
         judgement.reasons.insert(0, reason);
         judgement.decision = Decision::Hold;
     }
     let standing = standing(course, &on_trial.name, on_trial.since_ms);
-    let paired = course.trials.get_mut(index)?;
+    let stage = course.stage(on_trial.stage).to_string();
+    let paired = course.trial(&on_trial)?;
     let needed = evidence.findings.iter().filter_map(|it| it.needed).max();
     let report = Trial {
         standing,
-        stage: course
-            .settings
-            .policy
-            .stages
-            .get(on_trial.stage)
-            .map_or_else(String::new, Stage::to_string),
+        stage,
         stage_since_ms: on_trial.stage_since_ms,
         labels: evidence.labels,
         positives: evidence.positives,
@@ -111,12 +116,12 @@ fn evidence(
     let cooldown = pause(course, document, now_ms);
     let champion = course.resident(&document.champion);
     let challenger = course.resident(&trial.name);
-    let shadow = challenger.as_deref().map(shadow_counts).unwrap_or_default();
+    let shadow = challenger.as_deref().map(seen).unwrap_or_default();
     let latency_ratio = match (&champion, &challenger) {
         (Some(champion), Some(challenger)) => ratio(challenger, champion),
         _ => f64::NAN,
     };
-    let paired = course.trials.get_mut(index)?;
+    let paired = course.trial(trial)?;
     let binary = matches!(paired.trial.design().task, Task::Binary { .. });
     let elapsed = |since: i64| u64::try_from(now_ms - since).unwrap_or(0);
     Some(Evidence {
@@ -157,8 +162,8 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
         return (None, None);
     };
     let policy = course.settings.policy.clone();
-    let (requests, scores) = match course.resident(&document.champion) {
-        None => (decide::Health::default(), decide::Health::default()),
+    let spans = match course.resident(&document.champion) {
+        None => Vec::new(),
         Some(champion) => {
             let vitals = course.vitals.take().filter(|it| it.are_of(&champion));
             let now = Instant::now();
@@ -191,7 +196,7 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
         }),
     };
     let fraction = course.watch.shadow_fraction;
-    if let Some(paired) = &mut course.rollback {
+    if let Some(paired) = course.rollback() {
         let task = paired.trial.design().task;
         report.labels = paired.trial.len() as u64 - paired.trial.invalid();
         report.positives = matches!(task, Task::Binary { .. }).then(|| paired.trial.positives());
@@ -201,7 +206,7 @@ pub fn previous(course: &mut Course) -> (Option<Trial>, Option<Trip>) {
         report.saving = money(paired.trial.cost_difference());
     }
     // Going back to what was itself rolled back from is for a person to decide.
-    let hard = decide::trip(&policy, &requests).or_else(|| decide::trip(&policy, &scores));
+    let hard = spans.iter().find_map(|it| decide::trip(&policy, it));
     let is_hard = hard.is_some();
     let proven = decide::Health {
         findings: report.findings.clone(),
@@ -296,6 +301,19 @@ fn pause(course: &Course, document: &Document, now_ms: i64) -> Option<String> {
 pub fn ratio(challenger: &Revision, champion: &Revision) -> f64 {
     let cost = |revision: &Revision| revision.cost.row_ns.max(COST_FLOOR_NS) as f64;
     cost(challenger) / cost(champion)
+}
+
+/// Rows that a challenger was given, in shadow and, with a share, to answer.
+fn seen(revision: &Revision) -> ShadowCounts {
+    let shadow = shadow_counts(revision);
+    let usage = &revision.usage;
+    let failed = usage.ended(Outcome::Failed).count();
+    ShadowCounts {
+        rows: shadow.rows + usage.checked.load(Ordering::Relaxed) + failed,
+        errors: shadow.errors + failed,
+        misfits: shadow.misfits,
+        invalid: shadow.invalid + usage.checked_invalid.load(Ordering::Relaxed),
+    }
 }
 
 fn shadow_counts(revision: &Revision) -> ShadowCounts {

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::course::take;
 use super::gate::{Design, Finding, Trial};
 use super::reading::scored;
 use super::score::{self, Metric, Outcome, Pair, Scored, Task};
+use crate::error::Error;
+use crate::journal::Journal;
 use crate::journal::outcomes::OutcomeRow;
 
 /// The newest matured outcomes of each revision of a slot.
@@ -32,6 +35,8 @@ pub struct Paired {
     pub from_seq: i64,
     /// Whether a row without an amount cannot be priced, and so does not count.
     pub needs_amount: bool,
+    /// The number of the last outcome that it took or passed over.
+    pub at_seq: i64,
     pub trial: Trial,
     /// The outcomes' numbers, in the trial's order.
     seqs: Vec<i64>,
@@ -85,6 +90,9 @@ impl Matured {
 
 impl Recent {
     fn push(&mut self, row: &OutcomeRow, outcome: Outcome) {
+        if self.rows.back().is_some_and(|(seq, _)| *seq >= row.seq) {
+            return;
+        }
         self.fresh += 1;
         let Some(first) = row.corrects else {
             self.rows.push_back((row.seq, outcome));
@@ -116,6 +124,7 @@ impl Paired {
             since_ms,
             from_seq,
             needs_amount: false,
+            at_seq: from_seq,
             trial: Trial::new(design),
             seqs: Vec::new(),
             unpaired: 0,
@@ -137,7 +146,11 @@ impl Paired {
 
     /// Takes an outcome, or the correction of one.
     pub fn push(&mut self, row: &OutcomeRow) {
-        if row.at_ms < self.since_ms || row.seq <= self.from_seq {
+        if row.seq <= self.at_seq {
+            return;
+        }
+        self.at_seq = row.seq;
+        if row.at_ms < self.since_ms {
             return;
         }
         let Some(pair) = self.pair(row) else {
@@ -161,9 +174,33 @@ impl Paired {
 
     /// Whether both are the same trial.
     pub fn is_of(&self, other: &Paired) -> bool {
-        self.champion == other.champion
-            && self.challenger == other.challenger
-            && (self.since_ms, self.from_seq) == (other.since_ms, other.from_seq)
+        let start = (other.since_ms, other.from_seq);
+        self.is_about(&other.champion, &other.challenger, start)
+    }
+
+    /// Whether it is of these two and began then.
+    pub fn is_about(&self, champion: &str, challenger: &str, start: (i64, i64)) -> bool {
+        self.champion == champion
+            && self.challenger == challenger
+            && (self.since_ms, self.from_seq) == start
+    }
+
+    /// Takes outcomes up to this number that it missed, as many as one step allows.
+    ///
+    /// # Errors
+    /// What the journal says; the rest is taken the next time.
+    pub fn catch_up(&mut self, journal: &Journal, slot: &str, to: i64) -> Result<(), Error> {
+        if self.at_seq >= to {
+            return Ok(());
+        }
+        if self.is_full() {
+            self.at_seq = to;
+            return Ok(());
+        }
+        let mut seq = self.at_seq;
+        let done = take(journal, slot, (&mut seq, Some(to)), |row| self.push(row))?;
+        self.at_seq = if done { to } else { seq };
+        Ok(())
     }
 
     /// Whether it takes no more pairs.

@@ -198,6 +198,7 @@ impl Rollout {
         if let Ask::RollBack { revision, .. } = &ask
             && let Some(roles) = found.roles()
             && revision.is_none_or(|it| it == roles.champion.id)
+            && (revision.is_some() || roles.challengers.iter().all(|it| it.share <= 0.0))
             && let Some(previous) = self.0.way_back(&roles, slot)
             && lock(&self.0.overridden).insert(slot.to_string())
         {

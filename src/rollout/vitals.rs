@@ -1,5 +1,5 @@
-//! How the champion fares since it answers: failed requests, invalid scores, and its P99 in windows
-//! of ten seconds. Reads counters and keeps their earlier values.
+//! How the champion fares: failed requests and invalid scores in the last seconds and the last minute,
+//! and its P99 in windows of ten seconds. Reads counters and keeps their earlier values.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::model::usage::{Outcome, Snapshot};
 #[derive(Debug)]
 pub struct Vitals {
     uid: u64,
-    /// The counters when it became the champion.
-    start: Counts,
+    /// The counters at the beginnings of the last windows, the oldest first: what breaks now is not to
+    /// hide behind what went well for weeks.
+    earlier: VecDeque<Counts>,
     window: Snapshot,
     window_began: Instant,
     /// Whether each of the last windows was slow, the newest last.
@@ -33,6 +34,8 @@ struct Counts {
 
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(10);
+/// Windows that are looked back on: a minute.
+const WINDOWS: usize = 6;
 /// Requests of a window that its P99 is taken of at the least.
 const REQUESTS_MIN: u64 = 100;
 
@@ -41,7 +44,7 @@ impl Vitals {
     pub fn new(champion: &Revision, now: Instant) -> Vitals {
         Vitals {
             uid: champion.uid,
-            start: Counts::of(champion),
+            earlier: VecDeque::from([Counts::of(champion)]),
             window: champion.usage.ended(Outcome::Ok),
             window_began: now,
             slow: VecDeque::new(),
@@ -53,7 +56,8 @@ impl Vitals {
         self.uid == champion.uid
     }
 
-    /// How it fares at `now`: by all its requests, and by the scores that were recorded. A P99 above
+    /// How it fares at `now`, in the last minute and in the last window, by all its requests and by the
+    /// scores that were recorded. A P99 above
     /// `p99_ms_max` makes a window slow, of which the last `windows` are kept. Findings are for the
     /// caller to add.
     pub fn look(
@@ -61,7 +65,7 @@ impl Vitals {
         champion: &Revision,
         (p99_ms_max, windows): (f64, u32),
         now: Instant,
-    ) -> (Health, Health) {
+    ) -> Vec<Health> {
         if now.saturating_duration_since(self.window_began) >= WINDOW {
             let all = champion.usage.ended(Outcome::Ok);
             let window = all.since(&self.window);
@@ -73,21 +77,21 @@ impl Vitals {
                 self.slow.pop_front();
             }
             (self.window, self.window_began) = (all, now);
+            self.earlier.push_back(Counts::of(champion));
+            while self.earlier.len() > WINDOWS {
+                self.earlier.pop_front();
+            }
         }
         let counts = Counts::of(champion);
-        let errors = counts.failed.saturating_sub(self.start.failed);
-        let requests = Health {
-            rows: counts.answered.saturating_sub(self.start.answered) + errors,
-            errors,
-            slow_windows: self.slow.iter().filter(|slow| **slow).count() as u32,
-            ..Health::default()
-        };
-        let scores = Health {
-            rows: counts.checked.saturating_sub(self.start.checked),
-            invalid: counts.invalid.saturating_sub(self.start.invalid),
-            ..Health::default()
-        };
-        (requests, scores)
+        let spans = self.earlier.front().into_iter().chain(self.earlier.back());
+        let slow_windows = self.slow.iter().filter(|slow| **slow).count() as u32;
+        spans
+            .flat_map(|since| counts.healths(since))
+            .map(|health| Health {
+                slow_windows,
+                ..health
+            })
+            .collect()
     }
 }
 
@@ -100,5 +104,21 @@ impl Counts {
             invalid: usage.checked_invalid.load(Ordering::Relaxed),
             failed: usage.ended(Outcome::Failed).count(),
         }
+    }
+
+    /// What came since: by all requests, and by the scores that were recorded.
+    fn healths(&self, since: &Counts) -> [Health; 2] {
+        let errors = self.failed.saturating_sub(since.failed);
+        let requests = Health {
+            rows: self.answered.saturating_sub(since.answered) + errors,
+            errors,
+            ..Health::default()
+        };
+        let scores = Health {
+            rows: self.checked.saturating_sub(since.checked),
+            invalid: self.invalid.saturating_sub(since.invalid),
+            ..Health::default()
+        };
+        [requests, scores]
     }
 }

@@ -47,6 +47,8 @@ struct Watcher {
     unloaded: BTreeSet<String>,
     /// Folders that were found and are not revisions: warned of once.
     warned: Vec<PathBuf>,
+    /// Slots with trials whose revisions were all looked at.
+    arranged: BTreeSet<String>,
     /// The plan of each slot that was last worked on.
     plans: BTreeMap<String, Arc<Plan>>,
     /// Whether slots were passed over because what was decided of them is not known yet.
@@ -119,6 +121,7 @@ pub fn start(
         unloaded: BTreeSet::new(),
         warned: Vec::new(),
         plans: BTreeMap::new(),
+        arranged: BTreeSet::new(),
         waits_for_plans: false,
     };
     supervisor.spawn("repository", watcher.run());
@@ -196,7 +199,9 @@ impl Watcher {
         let answers = slot.is_some_and(|slot| slot.roles().is_some());
         let held = self.held.contains_key(name);
         let mine = self.seen.iter().filter(|(key, _)| key.0 == name);
-        answers || held || mine.into_iter().all(|(_, seen)| seen.tried)
+        // With trials some revisions are not to be loaded at all.
+        let arranged = self.arranged.contains(name);
+        answers || held || arranged || mine.into_iter().all(|(_, seen)| seen.tried)
     }
 
     /// Loads the highest revision of a slot that has settled and was not tried, unless a higher one
@@ -281,7 +286,13 @@ impl Watcher {
             if roles.as_ref().is_some_and(resident) || !revisions.contains_key(&named.id) {
                 continue;
             }
-            if roles.is_none() && *place == Place::Challenger {
+            let was_given_up = || plan.as_ref().is_some_and(|it| it.dismissed.contains(named));
+            let may_answer = match place {
+                Place::Challenger => false,
+                Place::Previous => !was_given_up(),
+                Place::Champion | Place::Newcomer => true,
+            };
+            if roles.is_none() && !may_answer {
                 // Alone it would answer, which nobody approved.
                 let state = State::Unavailable(NO_CHAMPION.to_string());
                 slot.set_state(named.id, state);
@@ -304,6 +315,10 @@ impl Watcher {
                 }
                 _ => {}
             }
+        }
+        let waits = |state: &State| matches!(state, State::Settling | State::Loading);
+        if !slot.states().values().any(waits) {
+            self.arranged.insert(slot.name.clone());
         }
     }
 
@@ -402,6 +417,7 @@ impl Watcher {
                 continue;
             };
             self.server.bury(slot.retire(id, "its folder is gone"));
+            self.refuse_given_up(&slot);
             slot.forget(id);
             tracing::info!(slot = name, revision = id, "revision removed");
             // A lower revision in the folder may have to answer again.
@@ -419,6 +435,19 @@ impl Watcher {
                 self.server.registry.remove(&name);
                 tracing::info!(slot = name, "slot removed");
             }
+        }
+    }
+
+    /// Without its champion a slot goes back to the previous one, but not to what was rolled back from.
+    fn refuse_given_up(&self, slot: &Slot) {
+        let plans = self.server.plans();
+        let plan = plans.as_ref().and_then(|plans| plans.get(&slot.name));
+        let Some((plan, roles)) = plan.zip(slot.roles()) else {
+            return;
+        };
+        let with_trials = self.server.watch(&slot.name).arrival != Arrival::Replace;
+        if with_trials && plan.dismissed.contains(&roles.champion.named()) {
+            self.server.bury(slot.unload(NO_CHAMPION));
         }
     }
 
@@ -564,6 +593,7 @@ impl Watcher {
         slot.set_state(id, State::Loading);
         let mark = match place {
             Place::Newcomer => None,
+            _ if self.server.watch(&slot.name).arrival == Arrival::Replace => None,
             _ => self.decided(&slot.name, id).map(|it| it.mark),
         };
         let work = move || {
