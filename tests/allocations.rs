@@ -249,7 +249,7 @@ fn predictions_stay_within_their_allocation_budgets() {
             false,
             Budget {
                 allocations: 30,
-                bytes: 11_500,
+                bytes: 12_500,
             },
         ),
         (
@@ -258,7 +258,7 @@ fn predictions_stay_within_their_allocation_budgets() {
             true,
             Budget {
                 allocations: 30,
-                bytes: 11_500,
+                bytes: 12_500,
             },
         ),
         (

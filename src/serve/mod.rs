@@ -4,6 +4,7 @@ pub mod admission;
 pub mod batch;
 pub mod cache;
 pub mod extras;
+mod job;
 mod note;
 pub mod record;
 pub mod request;
@@ -23,12 +24,12 @@ use crate::model::revision::Revision;
 use crate::model::slot::{Departed, Plan, Roles, Slot, State};
 use crate::model::usage::{Outcome, Protocol, Usage};
 use crate::task::Supervisor;
-use crate::tensor::Rows;
 use admission::Admission;
 use batch::{Batcher, Policy};
 use cache::Cache;
 pub use extras::Explain;
 use extras::{Extras, Kind};
+use job::Job;
 use note::{Computed, Note};
 use record::{Record, Recorder, Records, Watch};
 pub use request::{
@@ -80,14 +81,6 @@ struct Lane {
     policy: Policy,
     cache: Option<Cache>,
     watch: Watch,
-}
-
-/// The rest of the line after the checks: who computes what, until when.
-struct Run<'a> {
-    batcher: &'a Batcher,
-    policy: &'a Policy,
-    revision: &'a Arc<Revision>,
-    deadline: Option<Instant>,
 }
 
 /// Measures a request. Dropped before [`Measured::finish`], the caller went away.
@@ -267,141 +260,47 @@ async fn line(
         None => Arc::clone(roles.assign(|| note.draw(&slot, key))),
         Some(id) => resident(&slot, &roles, id)?,
     };
-    measured.revision = Some(Arc::clone(&revision));
-    let (wanted, extras) = select(&revision, &request.outputs, request.explain)?;
-    let mut tensors = request.tensors;
-    if !roles.alike {
-        note.keep(&tensors, &server.recorder);
-        let others = || roles.resident().map(|it| &it.signature);
-        revision.signature.leave_out_foreign(&mut tensors, others);
-    }
-    let rows = revision
-        .signature
-        .check(tensors)
-        .map_err(|mismatch| Error::invalid(mismatch.0))?;
-    let count = rows.len();
-    server.admission.check_rows(count)?;
-    if let Some(extras) = &extras {
-        server.admission.check_extras(extras, count)?;
-    }
-    let decoded = Instant::now();
-    if request.deadline.is_some_and(|deadline| deadline <= decoded) {
-        return Err(batch::late());
-    }
-    let usage = &revision.usage;
-    usage
-        .decode
-        .record(decoded.saturating_duration_since(request.received));
-    let run = Run {
-        batcher: &server.batcher,
-        policy: &lane.policy,
-        revision: &revision,
+    // A challenger's share is not to cost the caller an answer: the champion steps in.
+    let is_on_trial = request.revision.is_none() && revision.uid != roles.champion.uid;
+    let spare = is_on_trial.then(|| request.tensors.clone());
+    let job = Job {
+        server,
+        lane,
+        slot,
+        roles,
+        outputs: &request.outputs,
+        explain: request.explain,
         deadline: request.deadline,
+        received: request.received,
     };
-    let width = match &extras {
-        None => revision.signature.result_width(),
-        Some(extras) => extras.result_width,
+    measured.revision = Some(Arc::clone(&revision));
+    let answered = match (
+        job.answer(&revision, request.tensors, &mut note).await,
+        spare,
+    ) {
+        (Err(error), Some(tensors)) if job.may_step_in(&error) => {
+            job.count_failure(&revision, &error, request.protocol);
+            let champion = Arc::clone(&job.roles.champion);
+            measured.revision = Some(Arc::clone(&champion));
+            // Rare, so its state is not part of every request's.
+            Box::pin(job.answer(&champion, tensors, &mut note)).await
+        }
+        (answered, _) => answered,
     };
-    let recorded = note.admit(&server.recorder, &slot, count);
-    let kept = recorded.then(|| rows.clone());
-    let results = match (&lane.cache, &extras) {
-        // Explanations are wide and seldom asked for twice: the cache is for predictions.
-        (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,
-        (None, None) => run.compute(rows).await?,
-        (Some(cache), None) => run.cached(cache, rows).await?,
-    };
-    let computed = Instant::now();
-    revision.usage.record_answer(count, computed);
-    if let Some(rows) = kept {
+    let (response, rows) = answered?;
+    if let Some(rows) = rows {
         let computed = Computed {
             rows,
-            results: results.clone(),
-            width,
+            results: response.results.clone(),
+            width: response.width,
         };
+        let answered = Arc::clone(&response.revision);
         server.recorder.record(Record {
             key: request.key.map(Cow::into_owned),
-            ..note.record(slot, roles, Arc::clone(&revision), computed)
+            ..note.record(job.slot, job.roles, answered, computed)
         });
     }
-    Ok(InferResponse {
-        revision,
-        rows: count,
-        results,
-        width,
-        wanted,
-        extras,
-        prediction: note.prediction,
-        computed,
-    })
-}
-
-impl Run<'_> {
-    async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
-        self.batcher
-            .run(self.revision, rows, self.policy, self.deadline)
-            .await
-    }
-
-    async fn explain(&self, rows: Rows, extras: Arc<Extras>) -> Result<Vec<f64>, Error> {
-        let work = batch::Work {
-            rows,
-            extras: Some(extras),
-        };
-        self.batcher
-            .run(self.revision, work, self.policy, self.deadline)
-            .await
-    }
-
-    /// Takes what the cache has, computes what nobody else computes, and waits for the rest.
-    async fn cached(&self, cache: &Cache, rows: Rows) -> Result<Vec<f64>, Error> {
-        let width = self.revision.signature.result_width();
-        let mut results = vec![0.0; rows.len() * width];
-        let mut put = |row: usize, result: &[f64]| {
-            results[row * width..(row + 1) * width].copy_from_slice(result);
-        };
-        let found = cache.lookup(self.revision.uid, &rows);
-        let (usage, hits) = (&self.revision.usage, found.hits.len() as u64);
-        usage.cache_hits.fetch_add(hits, Ordering::Relaxed);
-        usage
-            .cache_misses
-            .fetch_add(rows.len() as u64 - hits, Ordering::Relaxed);
-        for (row, result) in &found.hits {
-            put(*row, result);
-        }
-        if !found.claimed.is_empty() {
-            let computed = self.compute(rows.select(&found.claimed)).await?;
-            for (row, result) in found.claimed.iter().zip(computed.chunks_exact(width)) {
-                put(*row, result);
-            }
-            found.claim.finish(&computed, width);
-        }
-        let mut abandoned = Vec::new();
-        for (row, waiting) in found.joined {
-            match self.arrival(waiting).await? {
-                Some(result) => put(row, &result),
-                None => abandoned.push(row),
-            }
-        }
-        if !abandoned.is_empty() {
-            let computed = self.compute(rows.select(&abandoned)).await?;
-            for (row, result) in abandoned.iter().zip(computed.chunks_exact(width)) {
-                put(*row, result);
-            }
-        }
-        Ok(results)
-    }
-
-    /// The result that another caller computes; `None` when that one gave up.
-    async fn arrival(&self, mut waiting: cache::Waiting) -> Result<Option<Arc<[f64]>>, Error> {
-        let arrived = waiting.wait_for(Option::is_some);
-        let arrived = match self.deadline {
-            None => arrived.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), arrived)
-                .await
-                .map_err(|_elapsed| batch::late())?,
-        };
-        Ok(arrived.ok().and_then(|result| result.clone()))
-    }
+    Ok(response)
 }
 
 fn roles_of(slot: &Slot) -> Result<Arc<Roles>, Error> {

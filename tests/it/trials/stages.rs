@@ -472,3 +472,34 @@ async fn rollbacks_at_the_same_time_go_back_once() {
     assert_eq!(slot(running, "x").usage.swaps.load(Ordering::Relaxed), 3);
     site.running.stop().await.unwrap();
 }
+
+/// Fails on every row.
+fn failing(_row: &[f64]) -> Option<f64> {
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_fails_or_does_not_fit_is_answered_by_the_champion() {
+    let other_names = Script {
+        features: &["x", "y"],
+        ..Script::new(2, "other", same)
+    };
+    for script in [Script::new(2, "failing", failing), other_names] {
+        let site = site_of_x(|_config| {}).await;
+        let running = &site.running;
+        enlist(running, "x", script);
+        until_on_trial(running, "x", 2).await;
+        let slot = slot(running, "x");
+        let uid = slot.roles().unwrap().challengers[0].revision.uid;
+        // The controller puts the share back to what was decided at its next look.
+        slot.set_share(uid, 1.0);
+        let answer = predict(running, "x", &[0.25], "a").await;
+        assert_eq!(answer["model_version"], "1", "{answer}");
+        let seen = until_report(running, "x", |report| {
+            let shadow = &report["challengers"][0]["shadow"];
+            let count = |key: &str| shadow[key].as_u64().unwrap_or(0);
+            count("errors") + count("misfits") > 0
+        });
+        seen.await;
+    }
+}
