@@ -69,6 +69,8 @@ pub struct Settings {
 
 /// For answers to be written after everything was asked to stop.
 const GRACE: Duration = Duration::from_secs(1);
+/// For a client to close a connection on which nothing is in work, once it was asked to.
+const LINGER: Duration = Duration::from_secs(1);
 /// For a request's head to arrive on a connection, keep-alive pauses included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// A client that does not answer HTTP/2 pings for this long is gone.
@@ -183,13 +185,16 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
     let Ok(stream) = stream.registered() else {
         return;
     };
-    let asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::new(Asked::default());
     let heard = Arc::clone(&asked);
     let service = service_fn(move |request| {
-        heard.store(true, Ordering::Relaxed);
+        let in_flight = heard.enter();
         spin.notice();
         let entrance = Arc::clone(&entrance);
-        async move { Ok::<_, Infallible>(entrance.answer(request).await) }
+        async move {
+            let _in_flight = in_flight;
+            Ok::<_, Infallible>(entrance.answer(request).await)
+        }
     });
     let builder = builder(&stop);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -199,10 +204,52 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
         Until::Ended | Until::Silent => {}
         Until::Stopping => {
             connection.as_mut().graceful_shutdown();
-            let _ended = connection.await;
+            finish(connection, &asked).await;
         }
     }
     drop(open);
+}
+
+/// Polls a connection that was told to close, while requests of it are in work and [`LINGER`] longer:
+/// a client of HTTP/2 that answers nothing would keep it open, and the server from ending.
+async fn finish<T>(mut connection: Pin<&mut impl Future<Output = T>>, asked: &Asked) {
+    let mut idle_since = Instant::now();
+    loop {
+        tokio::select! {
+            _ended = connection.as_mut() => return,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        if asked.in_flight.load(Ordering::Relaxed) > 0 {
+            idle_since = Instant::now();
+        } else if idle_since.elapsed() >= LINGER {
+            return;
+        }
+    }
+}
+
+/// What was asked on a connection.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Whether anything was.
+    once: AtomicBool,
+    in_flight: AtomicUsize,
+}
+
+/// Counts a request for as long as it is in work.
+struct InFlight(Arc<Asked>);
+
+impl Asked {
+    fn enter(self: &Arc<Asked>) -> InFlight {
+        self.once.store(true, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a connection came to.
@@ -220,7 +267,7 @@ enum Until {
 async fn until<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     stop: &Supervisor,
-    asked: &AtomicBool,
+    asked: &Asked,
 ) -> Until {
     let mut stopping = pin!(stop.stopping());
     let mut silent = pin!(tokio::time::sleep(HEAD_TIMEOUT));
@@ -232,7 +279,7 @@ async fn until<T>(
         if stop.is_stopping() {
             return Poll::Ready(Until::Stopping);
         }
-        if !asked.load(Ordering::Relaxed) && silent.as_mut().poll(context).is_ready() {
+        if !asked.once.load(Ordering::Relaxed) && silent.as_mut().poll(context).is_ready() {
             return Poll::Ready(Until::Silent);
         }
         if !waits {
