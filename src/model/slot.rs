@@ -415,4 +415,4 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::Stage;
-use super::document::{Document, Name, OnTrial};
+use super::document::{Document, Name, OnTrial, WEEK_MS};
 use super::matured::{Matured, Paired};
 use super::reading;
 use super::score::Task;
@@ -56,9 +56,9 @@ pub struct Course {
 #[derive(Debug)]
 pub struct Counted {
     at: Option<Instant>,
-    /// Of predictions older than the horizon, since the champion answers.
+    /// Of predictions that the horizon closed in the last week, since the champion answers.
     pub coverage: Coverage,
-    /// Predictions per hour, over the last hour or since the champion answers.
+    /// Predictions per hour, by the last ten minutes or since the champion answers.
     pub rows_per_hour: f64,
 }
 
@@ -83,6 +83,8 @@ const CLOSE: u32 = 5_000;
 /// Looks after which a folder is gone, and not just being replaced.
 const MISSED: u32 = 4;
 const MINUTE_MS: i64 = 60_000;
+/// What the rows of an hour are told from.
+const RECENT_MS: i64 = 10 * MINUTE_MS;
 const HOUR_MS: i64 = 3_600_000;
 
 impl Course {
@@ -386,18 +388,19 @@ impl Course {
         let now = now_ms();
         let since = self.document.as_ref().map_or(0, |it| it.since_ms);
         let closed = now.saturating_sub_unsigned(self.settings.horizon_ms);
-        let hour = since.max(now - HOUR_MS);
+        // All that was closed in months would be long to count, and says less of now.
+        let (from, recently) = (since.max(closed - WEEK_MS), since.max(now - RECENT_MS));
         let slot = self.slot.name.clone();
         let (coverage, recent) = journal.run_blocking(move |store| {
             let coverage = match closed > since {
-                true => outcomes::coverage(store, &slot, since, closed)?,
+                true => outcomes::coverage(store, &slot, from, closed)?,
                 false => Coverage::default(),
             };
-            let recent = outcomes::coverage(store, &slot, hour, now)?;
+            let recent = outcomes::coverage(store, &slot, recently, now)?;
             Ok((coverage, recent))
         })?;
         // Of a few seconds no hour can be told.
-        let hours = (now - hour).max(MINUTE_MS) as f64 / HOUR_MS as f64;
+        let hours = (now - recently).max(MINUTE_MS) as f64 / HOUR_MS as f64;
         self.counted = Counted {
             at: Some(Instant::now()),
             coverage,

@@ -34,6 +34,11 @@ pub fn challenger(course: &mut Course, index: usize, now_ms: i64) -> Option<Judg
     let on_trial = document.challengers.get(index)?.clone();
     let evidence = evidence(course, &document, index, now_ms)?;
     let mut judgement = decide::decide(&course.settings.policy, &evidence);
+    if course.trial(&on_trial).is_some_and(|it| it.is_full()) {
+        judgement
+            .reasons
+            .push("its trial takes no more rows".to_string());
+    }
     let next = course.stage(on_trial.stage + 1).share();
     let other = course.sharing().filter(|it| *it != on_trial.name.revision);
     if let Some(other) = other.filter(|_| next > 0.0 && next < 1.0)

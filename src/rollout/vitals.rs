@@ -122,3 +122,81 @@ impl Counts {
         [requests, scores]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide::{Policy, trip};
+    use super::*;
+    use crate::model::slot::tests::revision;
+    use crate::model::usage::Protocol;
+
+    fn answer(revision: &Revision, outcome: Outcome, count: u64, ms: u64) {
+        for _ in 0..count {
+            let requests = revision.usage.requests(Protocol::Http, outcome);
+            requests.record(Duration::from_millis(ms));
+        }
+    }
+
+    fn reason(vitals: &mut Vitals, champion: &Revision, now: Instant) -> Option<String> {
+        let policy = Policy::default();
+        let spans = vitals.look(champion, (5.0, policy.windows), now);
+        spans.iter().find_map(|it| trip(&policy, it))
+    }
+
+    #[test]
+    fn three_slow_windows_of_five_are_too_many() {
+        let (champion, begin) = (revision(1), Instant::now());
+        let mut vitals = Vitals::new(&champion, begin);
+        let mut now = begin;
+        // The second is slow with too few requests to tell; the fourth is fast.
+        for (count, ms, expected) in [
+            (200, 20, false),
+            (20, 20, false),
+            (200, 20, false),
+            (200, 1, false),
+            (200, 20, true),
+        ] {
+            answer(&champion, Outcome::Ok, count, ms);
+            now += WINDOW;
+            let reason = reason(&mut vitals, &champion, now);
+            assert_eq!(reason.is_some(), expected, "{reason:?}");
+            assert!(reason.is_none_or(|it| it == "P99 over its limit in 3 of 5 windows"));
+        }
+    }
+
+    #[test]
+    fn what_breaks_now_does_not_hide_behind_good_weeks() {
+        let (champion, begin) = (revision(1), Instant::now());
+        let mut vitals = Vitals::new(&champion, begin);
+        answer(&champion, Outcome::Ok, 100_000, 1);
+        let mut now = begin;
+        for _ in 0..10 {
+            now += WINDOW;
+            assert_eq!(reason(&mut vitals, &champion, now), None);
+        }
+        answer(&champion, Outcome::Ok, 100, 1);
+        answer(&champion, Outcome::Failed, 1, 1);
+        assert_eq!(
+            reason(&mut vitals, &champion, now),
+            None,
+            "one may be chance"
+        );
+        answer(&champion, Outcome::Failed, 5, 1);
+        let reason = reason(&mut vitals, &champion, now).unwrap();
+        assert!(reason.starts_with("failed requests: 6 of 106"), "{reason}");
+    }
+
+    #[test]
+    fn invalid_scores_are_told_from_those_that_were_recorded() {
+        let champion = revision(1);
+        let mut vitals = Vitals::new(&champion, Instant::now());
+        answer(&champion, Outcome::Ok, 1_000_000 / 1000, 1);
+        champion.usage.checked.fetch_add(50, Ordering::Relaxed);
+        champion
+            .usage
+            .checked_invalid
+            .fetch_add(5, Ordering::Relaxed);
+        let reason = reason(&mut vitals, &champion, Instant::now()).unwrap();
+        assert!(reason.starts_with("invalid scores: 5 of 50"), "{reason}");
+    }
+}

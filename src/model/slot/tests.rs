@@ -67,7 +67,8 @@ fn reading(id: u64, feature: &str) -> Arc<Revision> {
     })
 }
 
-fn revision(id: u64) -> Arc<Revision> {
+/// A revision of one feature.
+pub(crate) fn revision(id: u64) -> Arc<Revision> {
     reading(id, "x")
 }
 

@@ -312,11 +312,11 @@ fn a_champion_trips_on_breakage_and_on_proof() {
     };
     check(
         |health| (health.rows, health.errors) = (3, 3),
-        "failed rows: 3 of 3 rows, expected at most 0.001",
+        "failed requests: 3 of 3, expected at most 0.001",
     );
     check(
         |health| health.invalid = 1_000,
-        "invalid scores: 1,000 of 10,000 rows, expected at most 0.001",
+        "invalid scores: 1,000 of 10,000, expected at most 0.001",
     );
     check(
         |health| health.slow_windows = 3,

@@ -27,14 +27,18 @@ pub struct Health {
 #[must_use]
 pub fn trip(policy: &Policy, health: &Health) -> Option<String> {
     let rates = [
-        ("failed rows", health.errors, policy.error_rate_max),
+        (
+            "failed requests or rows",
+            health.errors,
+            policy.error_rate_max,
+        ),
         ("invalid scores", health.invalid, policy.invalid_rate_max),
     ];
     for (what, events, limit) in rates {
         if is_over(events, health.rows, limit) {
             let (events, rows) = (thousands(events), thousands(health.rows));
             return Some(format!(
-                "{what}: {events} of {rows} rows, expected at most {limit}"
+                "{what}: {events} of {rows}, expected at most {limit}"
             ));
         }
     }

@@ -250,7 +250,7 @@ async fn a_champion_that_breaks_is_rolled_back_without_labels() {
         site.running.stop().await.unwrap();
     };
     check(brittle_nan, 200, "invalid scores").await;
-    check(brittle_failing, 500, "failed rows").await;
+    check(brittle_failing, 500, "failed requests").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
