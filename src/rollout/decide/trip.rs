@@ -28,7 +28,7 @@ pub struct Health {
 pub fn trip(policy: &Policy, health: &Health) -> Option<String> {
     let rates = [
         (
-            "failed requests or rows",
+            "failed requests",
             health.errors,
             policy.error_rate_max,
         ),
