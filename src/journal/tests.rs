@@ -14,6 +14,7 @@ use crate::task::Supervisor;
 mod labelling;
 mod maturing;
 mod measure;
+mod plans;
 #[path = "../../tests/it/postgres.rs"]
 mod postgres;
 mod records;
