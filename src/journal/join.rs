@@ -19,7 +19,7 @@ pub(super) struct Known {
     propensity: f64,
     first_outcome: Option<i64>,
     labelled: bool,
-    /// Its outcome waits for the end of the horizon.
+    /// Its first outcome waits for the end of the horizon.
     deferred: bool,
     /// Its labels, in order of arrival.
     history: Vec<Past>,
@@ -226,13 +226,16 @@ impl Ledger {
         Standing::Joined
     }
 
-    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it says what the last one says.
+    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it
+    /// says what the last one says.
     fn append(&mut self, index: usize, arrival: &Arrival) {
         let known = &mut self.known[index];
         let present = (arrival.value, arrival.weight);
         // Written so that a propensity of NaN has no outcomes either.
         let countable = known.propensity > 0.0;
-        if !countable || known.deferred || known.outcome == Some(present) {
+        // What was closed by absence before the label had its turn is corrected.
+        let waits = known.deferred && known.first_outcome.is_none();
+        if !countable || waits || known.outcome == Some(present) {
             return;
         }
         self.seq += 1;

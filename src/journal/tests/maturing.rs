@@ -313,3 +313,27 @@ fn what_is_deferred_takes_its_last_label_when_the_horizon_ends() {
         assert_eq!(seen, [(NOW, 1.0), (NOW + 1, 0.0)]);
     });
 }
+
+#[test]
+fn a_label_corrects_what_absence_closed_before_its_turn() {
+    on_both(|place| {
+        let mut store = place.open();
+        let row = Prediction {
+            deferred: true,
+            ..prediction(NOW)
+        };
+        write(&mut *store, std::slice::from_ref(&row));
+        // Another replica's clock closes it while the label waits for its turn.
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 1);
+        let arrived = NOW + HOUR - 1;
+        for value in [1.0, 1.0, 0.0] {
+            let done = status(&mut *store, &label(&row, value), arrived);
+            assert!(matches!(done, Status::Joined | Status::Duplicate));
+        }
+        let rows = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
+        let seen: Vec<(f64, Option<i64>)> = rows.iter().map(|it| (it.value, it.corrects)).collect();
+        let first = rows[0].seq;
+        assert_eq!(seen, [(0.0, None), (1.0, Some(first)), (0.0, Some(first))]);
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 0);
+    });
+}
