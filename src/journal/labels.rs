@@ -43,7 +43,8 @@ pub enum Target {
         id: Uuid,
         row: u32,
     },
-    /// Every prediction under the caller's own key that is inside the horizon.
+    /// The predictions under the caller's own key that are inside the horizon: of more than 1,000 the
+    /// newest 1,000, and older ones stay as they are. Where none is inside it is late for the last one.
     Key {
         key: String,
         row: u32,

@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS prediction (
     first_outcome BIGINT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS prediction_id ON prediction (id, row_index);
-CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, at_ms) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, row_index, at_ms, number)
+    WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS prediction_open ON prediction (slot, at_ms, number)
     WHERE first_outcome IS NULL AND propensity > 0;
 CREATE INDEX IF NOT EXISTS prediction_labelled ON prediction (slot, labelled, at_ms, number)

@@ -9,6 +9,9 @@ use crate::error::{Code, Error};
 /// of texts per statement are prepared.
 const CHUNKS: [usize; 4] = [512, 64, 8, 1];
 
+/// Queries of one statement: SQLite takes 500, and PostgreSQL's plans take longer than 64 queries.
+const UNION_MAX: usize = 64;
+
 /// A database with the journal's tables, reached over one connection.
 ///
 /// Both stores take the same SQL: parameters are `$1`, `$2`, … A statement that fails inside a
@@ -284,6 +287,37 @@ pub fn query_in(
     for keys in keys.chunks(CHUNKS[0]) {
         let (sql, values) = with_list(sql, before, keys);
         found.extend(store.query(&sql, &values)?);
+    }
+    Ok(found)
+}
+
+/// Runs a query once for each pair of keys, many in one statement: its text has `{first}` and
+/// `{second}` in place of their parameters, and may have an order and a limit of its own. `before` are
+/// the values of the parameters `$1`, … that all share.
+///
+/// # Errors
+/// As [`Store::query`].
+pub fn query_each(
+    store: &mut dyn Store,
+    sql: &str,
+    before: &[Value],
+    keys: &[[Value; 2]],
+) -> Result<Vec<Row>, StoreError> {
+    let mut found = Vec::new();
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(chunk(rest.len().min(UNION_MAX)));
+        let mut queries = Vec::with_capacity(now.len());
+        let mut values = before.to_vec();
+        for pair in now {
+            let first = format!("${}", values.len() + 1);
+            let second = format!("${}", values.len() + 2);
+            let query = sql.replace("{first}", &first).replace("{second}", &second);
+            queries.push(format!("SELECT * FROM ({query}) AS found"));
+            values.extend_from_slice(pair);
+        }
+        found.extend(store.query(&queries.join(" UNION ALL "), &values)?);
+        rest = later;
     }
     Ok(found)
 }

@@ -1,5 +1,6 @@
 //! Which indexes the stores use, and that what they read stays bounded.
 
+use super::super::join::{self, JOINED_MAX};
 use super::super::outcomes;
 use super::super::store::Value;
 use super::*;
@@ -77,5 +78,62 @@ fn what_is_open_has_an_index_for_each_condition() {
             let is_sorted = plan.contains("TEMP B-TREE") || plan.contains("Sort");
             assert!(plan.contains(expected) && !is_sorted, "{plan}");
         }
+    });
+}
+
+#[test]
+fn the_newest_of_a_key_come_from_its_index() {
+    on_both(|place| {
+        let mut store = place.open();
+        let rows: Vec<Prediction> = (0..4000).map(|at| keyed(NOW + at, "card")).collect();
+        write(&mut *store, &rows);
+        for within in ["> $2", "<= $2"] {
+            let one = join::newest(within, JOINED_MAX)
+                .replace("{first}", "$3")
+                .replace("{second}", "$4");
+            let values = ["fraud".into(), NOW.into(), "card".into(), 0_i64.into()];
+            let plan = plan(&mut *store, &one, &values);
+            let is_sorted = plan.contains("TEMP B-TREE") || plan.contains("Sort");
+            assert!(plan.contains("prediction_key") && !is_sorted, "{plan}");
+        }
+    });
+}
+
+#[test]
+fn a_label_by_key_joins_the_newest_only() {
+    on_both(|place| {
+        let mut store = place.open();
+        let others = (0..2000).map(|row| Prediction {
+            row,
+            ..keyed(NOW + 5000, "card")
+        });
+        let own = (0..1200).map(|at| keyed(NOW + at, "card"));
+        let rows: Vec<Prediction> = own.chain(others.skip(1)).collect();
+        write(&mut *store, &rows);
+        let first = status(&mut *store, &label_key("card", 1.0), NOW + 5000);
+        assert_eq!(first, Status::Joined);
+        let joined = outcomes::after(&mut *store, "fraud", 0, 10_000).unwrap();
+        let times: Vec<i64> = joined.iter().map(|row| row.at_ms - NOW).collect();
+        assert_eq!(times, (200..1200).collect::<Vec<i64>>());
+        // One of the others by its id, and the key again: they stay apart.
+        let batch = [label(&rows[7], 1.0), label_key("card", 1.0)];
+        let receipts = labels::put(&mut *store, &batch, NOW + 5000, &terms).unwrap();
+        assert_eq!(receipts[0].status, Status::Joined);
+        assert_eq!(receipts[1].status, Status::Duplicate);
+        assert_eq!(count(&mut *store, "outcome"), 1001);
+    });
+}
+
+#[test]
+fn a_key_is_late_for_its_last_prediction_whatever_else_the_batch_names() {
+    on_both(|place| {
+        let mut store = place.open();
+        let (older, last) = (keyed(NOW - 3 * HOUR, "card"), keyed(NOW - 2 * HOUR, "card"));
+        write(&mut *store, &[older.clone(), last.clone()]);
+        let batch = [label(&older, 1.0), label_key("card", 0.0)];
+        let receipts = labels::put(&mut *store, &batch, NOW, &terms).unwrap();
+        assert!(receipts.iter().all(|it| it.status == Status::Late));
+        let again = status(&mut *store, &label(&last, 0.0), NOW);
+        assert_eq!(again, Status::Duplicate);
     });
 }
