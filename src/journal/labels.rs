@@ -113,6 +113,8 @@ pub enum Status {
     Orphan,
     /// It cannot be taken, for this reason.
     Refused(String),
+    /// It cannot be taken now, for this reason; sent again later it may be.
+    Busy(String),
 }
 
 /// The answer to a label.
@@ -132,7 +134,7 @@ impl Status {
             Status::Late => "late",
             Status::Duplicate => "duplicate",
             Status::Orphan => "orphan",
-            Status::Refused(_) => "refused",
+            Status::Refused(_) | Status::Busy(_) => "refused",
         }
     }
 }
@@ -317,8 +319,9 @@ impl Batch<'_> {
         match self.waiting.add(wait) {
             pending::Added::Waits => Err(Status::Pending),
             pending::Added::Duplicate(feedback_id) => Ok(Standing::Duplicate(feedback_id)),
-            pending::Added::Full => Err(refused(
-                "too many labels wait for their predictions: expected fewer, or predictions first",
+            pending::Added::Full => Err(Status::Busy(
+                "too many labels wait for their predictions: expected fewer, or predictions first"
+                    .to_string(),
             )),
         }
     }

@@ -14,6 +14,9 @@ use super::store::{Insert, Row, Store, StoreError, Value, execute_in, query_in, 
 /// Labels that may wait at a time.
 pub const PENDING_MAX: i64 = 100_000;
 
+/// Of these, those that name one slot; and those that name none, together.
+pub const PENDING_SLOT_MAX: i64 = PENDING_MAX / 4;
+
 /// A label that waits.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
@@ -28,7 +31,9 @@ pub(super) struct Wait {
 pub(super) struct Waiting {
     last: HashMap<Name, Said>,
     rows: Vec<Value>,
-    room: i64,
+    /// How many wait, by the slot that they name.
+    counts: HashMap<Option<String>, i64>,
+    total: i64,
 }
 
 /// What two labels share when one repeats or corrects the other: slot, target and source.
@@ -59,10 +64,13 @@ const COLUMNS: &str = "SELECT pending.feedback_id, pending.slot, pending.id, pen
 impl Waiting {
     /// Loads the labels that wait for these predictions.
     pub fn load(store: &mut dyn Store, wanted: &Wanted) -> Result<Waiting, StoreError> {
-        let count = store.query("SELECT count(*) FROM pending", &[])?;
-        let count = count.first().map_or(Ok(0), |row| row.int(0))?;
+        let mut counts = HashMap::new();
+        for row in store.query("SELECT slot, count(*) FROM pending GROUP BY slot", &[])? {
+            counts.insert(row.text_or_null(0)?, row.int(1)?);
+        }
+        let total = counts.values().sum();
         let mut last = HashMap::new();
-        if count > 0 {
+        if total > 0 {
             for (_number, wait) in find(store, wanted)? {
                 let arrival = &wait.arrival;
                 let said = (arrival.feedback_id, arrival.value, arrival.weight);
@@ -72,7 +80,8 @@ impl Waiting {
         Ok(Waiting {
             last,
             rows: Vec::new(),
-            room: PENDING_MAX - count,
+            counts,
+            total,
         })
     }
 
@@ -86,10 +95,12 @@ impl Waiting {
         {
             return Added::Duplicate(*feedback_id);
         }
-        if self.room <= 0 {
+        let count = self.counts.entry(wait.slot.clone()).or_default();
+        if *count >= PENDING_SLOT_MAX || self.total >= PENDING_MAX {
             return Added::Full;
         }
-        self.room -= 1;
+        *count += 1;
+        self.total += 1;
         let said = (arrival.feedback_id, arrival.value, arrival.weight);
         self.last.insert(name, said);
         let (id, key) = match &wait.target {

@@ -74,6 +74,7 @@ CREATE TABLE IF NOT EXISTS pending (
 );
 CREATE INDEX IF NOT EXISTS pending_id ON pending (id) WHERE id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pending_key ON pending (key, slot) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_slot ON pending (slot);
 CREATE INDEX IF NOT EXISTS pending_expires ON pending (expires_ms);
 CREATE TABLE IF NOT EXISTS outcome (
     seq BIGINT PRIMARY KEY,

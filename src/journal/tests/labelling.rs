@@ -1,7 +1,7 @@
 //! Labels: each status, corrections, keys, waiting.
 
 use super::super::outcomes::{self, OutcomeRow};
-use super::super::pending::PENDING_MAX;
+use super::super::pending::{PENDING_MAX, PENDING_SLOT_MAX};
 use super::*;
 
 fn all(store: &mut dyn Store) -> Vec<OutcomeRow> {
@@ -380,18 +380,33 @@ fn a_sweep_joins_what_a_writer_missed() {
 fn only_so_many_labels_wait() {
     let place = Place::sqlite();
     let mut store = place.open();
-    let mut waiting: Vec<Label> = (0..PENDING_MAX)
-        .map(|index| label_key(&index.to_string(), 1.0))
-        .collect();
-    waiting.push(label_key("one more", 1.0));
-    let receipts = labels::put(&mut *store, &waiting, NOW, &terms).unwrap();
-    let (last, others) = receipts.split_last().unwrap();
-    assert!(
-        others
-            .iter()
-            .all(|receipt| receipt.status == Status::Pending)
-    );
-    assert_eq!(last.status.name(), "refused");
+    let terms = |_slot: &str| terms("fraud");
+    let mut put = |slot: Option<&str>, count: i64| -> Vec<Status> {
+        let waiting = |index: i64| match slot {
+            Some(slot) => Label {
+                slot: Some(slot.to_string()),
+                ..label_key(&index.to_string(), 1.0)
+            },
+            None => label(&prediction(NOW), 1.0),
+        };
+        let labels: Vec<Label> = (0..count).map(waiting).collect();
+        let receipts = labels::put(&mut *store, &labels, NOW, &terms).unwrap();
+        receipts.into_iter().map(|receipt| receipt.status).collect()
+    };
+    let is_busy = |status: &Status| matches!(status, Status::Busy(_)) && status.name() == "refused";
+    // One slot's labels, or those without one, leave room for others; all together are limited too.
+    for slot in [Some("a"), None, Some("b"), Some("c")] {
+        let statuses = put(slot, PENDING_SLOT_MAX + 1);
+        let (last, others) = statuses.split_last().unwrap();
+        assert!(others.iter().all(|status| *status == Status::Pending));
+        assert!(is_busy(last), "{last:?}");
+        // What waits already is no more work.
+        if slot.is_some() {
+            assert_eq!(put(slot, 1), [Status::Duplicate]);
+        }
+    }
+    assert!(is_busy(&put(Some("d"), 1)[0]));
+    assert_eq!(count(&mut *store, "pending"), PENDING_MAX);
 }
 
 #[test]
