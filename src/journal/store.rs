@@ -91,6 +91,9 @@ pub enum StoreError {
         "the journal's tables are of version {found}, expected at most {known}: a newer hedgerow made them"
     )]
     Newer { found: i64, known: i64 },
+    /// It gave this statement up, which took too long or was cancelled; again it may do.
+    #[error("the journal's store gave up a statement: {0}")]
+    Cancelled(String),
     /// It refused this statement; others may do.
     #[error("the journal's store refused a statement: {0}")]
     Failed(String),
@@ -103,13 +106,18 @@ pub struct Insert {
     pub tail: &'static str,
 }
 
+/// For callers, who are not told the store's own text: it may name its user, host or tables. The
+/// journal's health and the log have it.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error {
-            StoreError::Away(_) | StoreError::Newer { .. } => {
-                Error::new(Code::NotReady, error.to_string())
-            }
-            StoreError::Failed(_) => Error::internal(error.to_string()),
+            StoreError::Away(_) => Error::new(Code::NotReady, "the journal's store is away"),
+            StoreError::Newer { .. } => Error::new(Code::NotReady, error.to_string()),
+            StoreError::Cancelled(_) => Error::new(
+                Code::DeadlineExceeded,
+                "the journal's store gave up a statement",
+            ),
+            StoreError::Failed(_) => Error::internal("the journal's store refused a statement"),
         }
     }
 }

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::predictions::{self, Prediction};
 use super::store::{Store, StoreError};
-use super::{Health, Settings, ended, open, sweep};
+use super::{Health, Settings, ended, open, sweep, too_slow};
 use crate::error::{Code, Error};
 
-/// Work that may wait at a time.
+/// Work of requests that may wait at a time.
 pub(super) const COMMANDS_MAX: usize = 64;
+
+/// Work of the server's own threads that may wait beside it: requests cannot keep the controller out.
+pub(super) const RESERVED: usize = 16;
 
 /// Predictions of one transaction, and how many need not be gathered any longer.
 const ROWS_PER_TURN: usize = 2_048;
@@ -25,7 +28,10 @@ const PAUSE_LAST: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(10);
 
-/// How often refused predictions are logged.
+/// How long after a batch that the store gave up it is written again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is logged what the store refused.
 const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// What the thread does for a command, or the reason why it cannot; gives the store's error.
@@ -154,13 +160,13 @@ impl Shared {
         }
     }
 
-    /// Hands work over.
-    pub fn submit(&self, command: Command) -> Result<(), Error> {
+    /// Hands work over, unless so many commands wait.
+    pub fn submit(&self, command: Command, limit: usize) -> Result<(), Error> {
         let mut queue = self.lock();
         if queue.ending || queue.ended {
             return Err(ended());
         }
-        if queue.commands.len() >= COMMANDS_MAX {
+        if queue.commands.len() >= limit {
             return Err(Error::overloaded(
                 "the journal has too much to do: expected fewer requests at a time",
             ));
@@ -292,7 +298,8 @@ impl Writer {
         loop {
             self.connect();
             let until = match self.store {
-                Some(_) => self.sweep_at,
+                Some(_) if self.unwritten.is_empty() => self.sweep_at,
+                Some(_) => self.sweep_at.min(Instant::now() + AGAIN),
                 None => self.connect_at,
             };
             let turn = self.shared.next(until, self.store.is_some());
@@ -345,7 +352,7 @@ impl Writer {
         self.why = Some(error);
     }
 
-    /// Writes rows until none is left or the store is away.
+    /// Writes rows until none is left, the store is away, or it gave a batch up: then they wait.
     fn write(&mut self) {
         while !self.unwritten.is_empty() {
             let Some(store) = self.store.as_deref_mut() else {
@@ -359,26 +366,32 @@ impl Writer {
                     let is_done = self.unwritten.is_empty();
                     self.shared.count(count - dropped, dropped, is_done);
                     if let Some(error) = refused.into_iter().next() {
-                        self.complain(error);
+                        self.complain("predictions", &error);
                     }
+                }
+                Err(error @ StoreError::Cancelled(_)) => {
+                    self.complain("predictions", &error);
+                    return;
                 }
                 Err(error) => self.lose(error),
             }
         }
     }
 
-    fn complain(&mut self, error: StoreError) {
+    /// Notes what the store said to something that it did not do.
+    fn complain(&mut self, what: &'static str, error: &StoreError) {
         let error = error.to_string();
         let is_due = self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAIN);
         if is_due {
             self.complained_at = Some(Instant::now());
-            tracing::warn!(error, "predictions were refused by the journal's store");
+            tracing::warn!(error, what, "refused by the journal's store");
         }
         self.shared.lock().health.error = Some(error);
     }
 
     fn command(&mut self, command: Command) {
         if Instant::now() >= command.deadline {
+            (command.work)(Err(too_slow()));
             return;
         }
         let Some(store) = self.store.as_deref_mut() else {
@@ -389,8 +402,10 @@ impl Writer {
             (command.work)(Err(error));
             return;
         };
-        if let Some(error @ StoreError::Away(_)) = (command.work)(Ok(store)) {
-            self.lose(error);
+        match (command.work)(Ok(store)) {
+            Some(error @ StoreError::Away(_)) => self.lose(error),
+            Some(error) => self.complain("work", &error),
+            None => {}
         }
     }
 
@@ -423,7 +438,7 @@ impl Writer {
             Err(error @ StoreError::Away(_)) => self.lose(error),
             Err(error) => {
                 self.sweep_at = Instant::now() + MEASURE;
-                self.complain(error);
+                self.complain("cleaning", &error);
             }
         }
     }
