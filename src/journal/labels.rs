@@ -184,15 +184,21 @@ pub fn put(
 }
 
 /// Joins what can be joined and gives up on labels that waited in vain, at most `limit` of each.
-/// Predictions that another process wrote meet their labels here.
+/// Predictions that another process wrote meet their labels here. `terms` are for labels without a
+/// slot, which wait on while those of their prediction's slot are not known.
 ///
 /// # Errors
 /// What the store says; then nothing is changed.
-pub fn expire(store: &mut dyn Store, now_ms: i64, limit: u32) -> Result<Expired, StoreError> {
-    pending::sweep(store, now_ms, limit)
+pub fn expire(
+    store: &mut dyn Store,
+    now_ms: i64,
+    limit: u32,
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Expired, StoreError> {
+    pending::sweep(store, now_ms, limit, terms)
 }
 
-/// What [`expire`] did.
+/// What became of labels that waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     /// Labels that met their prediction.

@@ -124,6 +124,14 @@ impl Journal {
         Ok(Journal(Arc::new(Handle { shared })))
     }
 
+    /// Says what is known of slots: labels by id that name no slot and wait for their prediction are
+    /// held against the terms of its slot when it comes, and wait on while there are none. Set once;
+    /// later calls change nothing. It is let go when the journal ends: what holds a clone of the
+    /// journal has to close it.
+    pub fn set_terms(&self, terms: SharedTerms) {
+        self.0.shared.set_terms(terms);
+    }
+
     /// Hands predictions over to be written. Never waits: those that do not fit are dropped and
     /// counted.
     pub fn append(&self, predictions: Vec<Prediction>) {

@@ -126,7 +126,7 @@ fn keyed(at_ms: i64, key: &str) -> Prediction {
 }
 
 fn write(store: &mut dyn Store, rows: &[Prediction]) {
-    predictions::insert(store, rows).unwrap();
+    predictions::insert(store, rows, &terms).unwrap();
 }
 
 fn label(prediction: &Prediction, value: f64) -> Label {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::labels::{Expired, SharedTerms};
 use super::predictions::{self, Prediction};
 use super::store::{Store, StoreError};
 use super::{Health, Settings, ended, open, sweep, too_slow};
@@ -62,6 +63,7 @@ struct Queue {
     /// Since when the oldest row in the thread's hands waits.
     writing_since: Option<Instant>,
     commands: VecDeque<Command>,
+    terms: Option<SharedTerms>,
     ending: bool,
     ended: bool,
     health: Health,
@@ -111,6 +113,7 @@ impl Shared {
                 rows: 0,
                 writing_since: None,
                 commands: VecDeque::new(),
+                terms: None,
                 ending: false,
                 ended: false,
                 health: Health {
@@ -132,6 +135,20 @@ impl Shared {
             queue_rows_max: settings.queue_rows_max,
             flush: Duration::from_millis(settings.flush_ms),
         }
+    }
+
+    /// As `Journal::set_terms`.
+    pub fn set_terms(&self, terms: SharedTerms) {
+        let mut queue = self.lock();
+        if queue.terms.is_none() && !queue.ended {
+            queue.terms = Some(terms);
+        }
+    }
+
+    /// The terms of slots: those of none before they are set.
+    fn terms(&self) -> SharedTerms {
+        let terms = self.lock().terms.clone();
+        terms.unwrap_or_else(|| Arc::new(|_slot| None))
     }
 
     /// As `Journal::append`.
@@ -260,7 +277,10 @@ impl Shared {
         queue.health.connected = false;
         // Their senders see that nobody answers.
         queue.commands.clear();
+        let terms = queue.terms.take();
         drop(queue);
+        // Not under the lock: they may hold the last clone of the journal.
+        drop(terms);
         self.end.notify_all();
     }
 }
@@ -354,19 +374,24 @@ impl Writer {
 
     /// Writes rows until none is left, the store is away, or it gave a batch up: then they wait.
     fn write(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        let terms = self.shared.terms();
         while !self.unwritten.is_empty() {
             let Some(store) = self.store.as_deref_mut() else {
                 return;
             };
             let count = self.unwritten.len().min(ROWS_PER_TURN);
-            match insert(store, &self.unwritten[..count]) {
-                Ok(refused) => {
+            match predictions::insert_by_halves(store, &self.unwritten[..count], &*terms) {
+                Ok(written) => {
                     self.unwritten.drain(..count);
-                    let dropped = refused.len();
+                    let dropped = written.refused.len();
                     let is_done = self.unwritten.is_empty();
                     self.shared.count(count - dropped, dropped, is_done);
-                    if let Some(error) = refused.into_iter().next() {
-                        self.complain("predictions", &error);
+                    self.shared.lock().health.add(written.waited);
+                    if let Some(error) = written.refused.first() {
+                        self.complain("predictions", error);
                     }
                 }
                 Err(error @ StoreError::Cancelled(_)) => {
@@ -419,7 +444,8 @@ impl Writer {
             return;
         };
         let measure = Instant::now() >= self.measure_at;
-        match sweep::clean(store, &self.settings, measure, self.excess) {
+        let terms = self.shared.terms();
+        match sweep::clean(store, &self.settings, measure, self.excess, &*terms) {
             Ok(cleaned) => {
                 let now = Instant::now();
                 self.excess = cleaned.excess;
@@ -430,8 +456,7 @@ impl Writer {
                     self.sweep_at = now + SWEEP;
                 }
                 let mut queue = self.shared.lock();
-                queue.health.met_labels += cleaned.met;
-                queue.health.expired_labels += cleaned.orphans;
+                queue.health.add(cleaned.waited);
                 queue.health.removed_rows += cleaned.removed;
                 queue.health.bytes = cleaned.bytes.unwrap_or(queue.health.bytes);
             }
@@ -444,17 +469,9 @@ impl Writer {
     }
 }
 
-/// Writes rows; those that the store refuses are left out, by halves, and their errors returned.
-fn insert(store: &mut dyn Store, rows: &[Prediction]) -> Result<Vec<StoreError>, StoreError> {
-    match predictions::insert(store, rows) {
-        Ok(_inserted) => Ok(Vec::new()),
-        Err(error @ StoreError::Failed(_)) if rows.len() == 1 => Ok(vec![error]),
-        Err(StoreError::Failed(_)) => {
-            let (first, second) = rows.split_at(rows.len() / 2);
-            let mut refused = insert(store, first)?;
-            refused.extend(insert(store, second)?);
-            Ok(refused)
-        }
-        Err(error) => Err(error),
+impl Health {
+    fn add(&mut self, waited: Expired) {
+        self.met_labels += waited.met;
+        self.expired_labels += waited.orphans;
     }
 }

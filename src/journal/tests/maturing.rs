@@ -164,8 +164,18 @@ fn writing_a_row_again_changes_nothing() {
         let mut store = place.open();
         let row = prediction(NOW);
         let rows = vec![row.clone(); 3];
-        assert_eq!(predictions::insert(&mut *store, &rows).unwrap(), 1);
-        assert_eq!(predictions::insert(&mut *store, &rows).unwrap(), 0);
+        assert_eq!(
+            predictions::insert(&mut *store, &rows, &terms)
+                .unwrap()
+                .rows,
+            1
+        );
+        assert_eq!(
+            predictions::insert(&mut *store, &rows, &terms)
+                .unwrap()
+                .rows,
+            0
+        );
         assert_eq!(count(&mut *store, "prediction"), 1);
     });
 }
@@ -254,7 +264,7 @@ fn labels_and_predictions_that_come_at_once_meet() {
             }
         });
         let mut store = place.open();
-        labels::expire(&mut *store, NOW + 301, 1000).unwrap();
+        labels::expire(&mut *store, NOW + 301, 1000, &terms).unwrap();
         assert_eq!(count(&mut *store, "pending"), 0);
         let outcomes = outcomes::after(&mut *store, "fraud", 0, 1000).unwrap();
         assert_eq!(outcomes.len(), 200);

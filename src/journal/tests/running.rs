@@ -294,6 +294,43 @@ fn work_that_fails_says_why_in_the_health_only() {
     });
 }
 
+#[tokio::test]
+async fn labels_that_wait_are_held_against_the_terms_that_were_set() {
+    let place = Place::sqlite();
+    let supervisor = Supervisor::default();
+    let journal = place.start(&supervisor);
+    eventually(|| journal.health().connected);
+    let (letting_go, let_go) = mpsc::channel::<()>();
+    journal.set_terms(Arc::new(move |slot| {
+        let _held = &letting_go;
+        terms(slot).map(|terms| Terms {
+            values: super::super::labels::Values::Binary,
+            ..terms
+        })
+    }));
+    // Later ones change nothing.
+    journal.set_terms(Arc::new(|_slot| None));
+    let rows = rows(10);
+    let labels: Vec<Label> = rows
+        .iter()
+        .zip(0..)
+        .map(|(row, index)| label(row, f64::from(index)))
+        .collect();
+    let put = journal.put_all(labels, NOW + 1, Arc::new(terms));
+    let receipts = put.await.unwrap();
+    assert!(receipts.iter().all(|it| it.status == Status::Pending));
+    journal.append(rows);
+    eventually(|| journal.health().written_rows == 10);
+    eventually(|| journal.health().met_labels == 2);
+    assert_eq!(journal.health().expired_labels, 8);
+    // When it ends it lets the terms go, which may hold the journal.
+    assert!(journal.close(Duration::from_secs(10)));
+    assert_eq!(
+        let_go.recv_timeout(Duration::from_secs(10)),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+}
+
 #[test]
 fn a_statement_that_is_given_up_costs_neither_connection_nor_rows() {
     let Some(place) = Place::postgres() else {
