@@ -6,7 +6,11 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::outcomes::{self, row_index};
-use super::store::{Insert, Row, Store, StoreError, Value, execute_rows, query_in};
+use super::store::{Insert, Row, Store, StoreError, Value, execute_rows, query_each, query_in};
+
+/// Predictions that one label by key joins: so that one label is some tens of milliseconds of work at
+/// most.
+pub(super) const JOINED_MAX: usize = 1_000;
 
 /// A prediction that a label may join.
 pub(super) struct Known {
@@ -19,7 +23,7 @@ pub(super) struct Known {
     propensity: f64,
     first_outcome: Option<i64>,
     labelled: bool,
-    /// Its outcome waits for the end of the horizon.
+    /// Its first outcome waits for the end of the horizon.
     deferred: bool,
     /// Its labels, in order of arrival.
     history: Vec<Past>,
@@ -107,8 +111,8 @@ impl Ledger {
         self.add(store, &rows)
     }
 
-    /// Loads, of each of a slot's keys, the predictions made after `after_ms` and, for rows without
-    /// any, the last one before.
+    /// Loads, of each of a slot's keys and rows, the newest [`JOINED_MAX`] predictions made after
+    /// `after_ms` and, where there is none, the last one before.
     pub fn load_keys(
         &mut self,
         store: &mut dyn Store,
@@ -117,25 +121,15 @@ impl Ledger {
         after_ms: i64,
     ) -> Result<(), StoreError> {
         let within: [Value; 2] = [slot.into(), after_ms.into()];
-        let sql = format!("{COLUMNS} WHERE slot = $1 AND at_ms > $2 AND key IN ({{list}})");
-        let rows = query_in(store, &sql, &within, &texts(keys.iter()))?;
+        let pairs: Vec<[Value; 2]> = keys.iter().map(pair).collect();
+        let rows = query_each(store, &newest("> $2", JOINED_MAX), &within, &pairs)?;
         self.add(store, &rows)?;
-        let missing: Vec<&(String, u32)> = keys
-            .iter()
-            .filter(|(key, row)| self.find_key(slot, key, *row).is_empty())
-            .collect();
-        let sql = "SELECT max(number), key, row_index FROM prediction \
-                   WHERE slot = $1 AND at_ms <= $2 AND key IN ({list}) GROUP BY key, row_index";
-        let rows = query_in(store, sql, &within, &texts(missing.into_iter()))?;
-        let mut older = Vec::new();
-        for row in &rows {
-            let (number, key, index) = (row.int(0)?, row.text(1)?, row_index(row, 2)?);
-            if self.find_key(slot, &key, index).is_empty() {
-                older.push(Value::Int(number));
-            }
-        }
-        let sql = format!("{COLUMNS} WHERE number IN ({{list}})");
-        let rows = query_in(store, &sql, &[], &older)?;
+        let is_missing = |(key, row): &&(String, u32)| {
+            let mut found = self.find_key(slot, key, *row).iter();
+            !found.any(|index| self.known[*index].at_ms > after_ms)
+        };
+        let missing: Vec<[Value; 2]> = keys.iter().filter(is_missing).map(pair).collect();
+        let rows = query_each(store, &newest("<= $2", 1), &within, &missing)?;
         self.add(store, &rows)
     }
 
@@ -144,33 +138,31 @@ impl Ledger {
         self.by_id.get(&(id, row)).copied()
     }
 
-    /// The loaded predictions of a key, in the order in which they were written.
+    /// The loaded predictions of a key.
     fn find_key(&self, slot: &str, key: &str, row: u32) -> &[usize] {
         self.by_key
             .get(&(slot.to_string(), key.to_string(), row))
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Takes a label by key: it joins every prediction that is inside the horizon; where there is none
-    /// it is late for the last one. None when the key is unknown.
+    /// Takes a label by key: it joins the newest [`JOINED_MAX`] predictions that are inside the
+    /// horizon, the oldest of them first; where there is none it is late for the last one. None when
+    /// the key is unknown.
     pub fn join_key(
         &mut self,
         (slot, key, row): (&str, &str, u32),
         arrival: &Arrival,
         horizon_ms: i64,
     ) -> Option<Standing> {
-        let found = self.find_key(slot, key, row).to_vec();
+        let mut found = self.find_key(slot, key, row).to_vec();
+        found.sort_by_key(|index| (self.known[*index].at_ms, self.known[*index].number));
         let is_inside = |index: &usize| {
             arrival.arrived_ms.saturating_sub(self.known[*index].at_ms) < horizon_ms
         };
         let mut joining: Vec<usize> = found.iter().copied().filter(is_inside).collect();
+        joining.drain(..joining.len().saturating_sub(JOINED_MAX));
         if joining.is_empty() {
-            joining.extend(
-                found
-                    .iter()
-                    .copied()
-                    .max_by_key(|index| self.known[*index].at_ms),
-            );
+            joining.extend(found.last());
         }
         let mut result = None;
         for index in joining {
@@ -226,13 +218,16 @@ impl Ledger {
         Standing::Joined
     }
 
-    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it says what the last one says.
+    /// Appends the outcome of a label, unless no outcome can exist, it waits for the horizon, or it
+    /// says what the last one says.
     fn append(&mut self, index: usize, arrival: &Arrival) {
         let known = &mut self.known[index];
         let present = (arrival.value, arrival.weight);
         // Written so that a propensity of NaN has no outcomes either.
         let countable = known.propensity > 0.0;
-        if !countable || known.deferred || known.outcome == Some(present) {
+        // What was closed by absence before the label had its turn is corrected.
+        let waits = known.deferred && known.first_outcome.is_none();
+        if !countable || waits || known.outcome == Some(present) {
             return;
         }
         self.seq += 1;
@@ -322,10 +317,16 @@ impl Ledger {
     }
 }
 
-/// The keys' texts, each once.
-fn texts<'a>(keys: impl Iterator<Item = &'a (String, u32)>) -> Vec<Value> {
-    let texts: HashSet<&str> = keys.map(|(key, _row)| key.as_str()).collect();
-    texts.into_iter().map(Value::from).collect()
+/// The query for the newest predictions of a key's row made `within` a time.
+pub(super) fn newest(within: &str, limit: usize) -> String {
+    format!(
+        "{COLUMNS} WHERE key = {{first}} AND slot = $1 AND row_index = {{second}} \
+         AND at_ms {within} ORDER BY at_ms DESC, number DESC LIMIT {limit}"
+    )
+}
+
+fn pair((key, row): &(String, u32)) -> [Value; 2] {
+    [key.as_str().into(), i64::from(*row).into()]
 }
 
 fn read(row: &Row) -> Result<Known, StoreError> {

@@ -43,7 +43,8 @@ pub enum Target {
         id: Uuid,
         row: u32,
     },
-    /// Every prediction under the caller's own key that is inside the horizon.
+    /// The predictions under the caller's own key that are inside the horizon: of more than 1,000 the
+    /// newest 1,000, and older ones stay as they are. Where none is inside it is late for the last one.
     Key {
         key: String,
         row: u32,
@@ -112,6 +113,8 @@ pub enum Status {
     Orphan,
     /// It cannot be taken, for this reason.
     Refused(String),
+    /// It cannot be taken now, for this reason; sent again later it may be.
+    Busy(String),
 }
 
 /// The answer to a label.
@@ -131,7 +134,7 @@ impl Status {
             Status::Late => "late",
             Status::Duplicate => "duplicate",
             Status::Orphan => "orphan",
-            Status::Refused(_) => "refused",
+            Status::Refused(_) | Status::Busy(_) => "refused",
         }
     }
 }
@@ -181,15 +184,21 @@ pub fn put(
 }
 
 /// Joins what can be joined and gives up on labels that waited in vain, at most `limit` of each.
-/// Predictions that another process wrote meet their labels here.
+/// Predictions that another process wrote meet their labels here. `terms` are for labels without a
+/// slot, which wait on while those of their prediction's slot are not known.
 ///
 /// # Errors
 /// What the store says; then nothing is changed.
-pub fn expire(store: &mut dyn Store, now_ms: i64, limit: u32) -> Result<Expired, StoreError> {
-    pending::sweep(store, now_ms, limit)
+pub fn expire(
+    store: &mut dyn Store,
+    now_ms: i64,
+    limit: u32,
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Expired, StoreError> {
+    pending::sweep(store, now_ms, limit, terms)
 }
 
-/// What [`expire`] did.
+/// What became of labels that waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     /// Labels that met their prediction.
@@ -316,8 +325,9 @@ impl Batch<'_> {
         match self.waiting.add(wait) {
             pending::Added::Waits => Err(Status::Pending),
             pending::Added::Duplicate(feedback_id) => Ok(Standing::Duplicate(feedback_id)),
-            pending::Added::Full => Err(refused(
-                "too many labels wait for their predictions: expected fewer, or predictions first",
+            pending::Added::Full => Err(Status::Busy(
+                "too many labels wait for their predictions: expected fewer, or predictions first"
+                    .to_string(),
             )),
         }
     }

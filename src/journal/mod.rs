@@ -35,7 +35,7 @@ mod writer;
 use labels::{Label, Receipt, SharedTerms};
 use predictions::Prediction;
 use store::{Store, StoreError};
-use writer::{Command, Shared, Writer};
+use writer::{COMMANDS_MAX, Command, RESERVED, Shared, Writer};
 
 /// How long who asks for work waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub struct Health {
     /// `sqlite` or `postgres`.
     pub store: &'static str,
     pub connected: bool,
-    /// Why it is not connected, or what the last failed write said.
+    /// Why it is not connected, or what the last failed statement said: the store's own text.
     pub error: Option<String>,
     /// Predictions that wait to be written.
     pub queued_rows: u64,
@@ -124,6 +124,14 @@ impl Journal {
         Ok(Journal(Arc::new(Handle { shared })))
     }
 
+    /// Says what is known of slots: labels by id that name no slot and wait for their prediction are
+    /// held against the terms of its slot when it comes, and wait on while there are none. Set once;
+    /// later calls change nothing. It is let go when the journal ends: what holds a clone of the
+    /// journal has to close it.
+    pub fn set_terms(&self, terms: SharedTerms) {
+        self.0.shared.set_terms(terms);
+    }
+
     /// Hands predictions over to be written. Never waits: those that do not fit are dropped and
     /// counted.
     pub fn append(&self, predictions: Vec<Prediction>) {
@@ -134,16 +142,18 @@ impl Journal {
     ///
     /// # Errors
     /// Overloaded when too much waits; not ready when the store is away; deadline exceeded after ten
-    /// seconds, and then the work may still be done; internal when the store refuses a statement.
+    /// seconds, and then the work may still be done, or when the store gives a statement up; internal
+    /// when the store refuses a statement.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.submit(work, move |result| {
+        let command = command(work, move |result| {
             // Who asked may be gone.
             let _sent = reply.send(result);
-        })?;
+        });
+        self.0.shared.submit(command, COMMANDS_MAX)?;
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_gone)) => Err(ended()),
@@ -151,7 +161,8 @@ impl Journal {
         }
     }
 
-    /// As [`Journal::run`], for threads that may block.
+    /// As [`Journal::run`], for threads that may block: those of the server itself, for which some
+    /// places are kept when requests have taken all others.
     ///
     /// # Errors
     /// As [`Journal::run`].
@@ -160,10 +171,11 @@ impl Journal {
         work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = mpsc::sync_channel(1);
-        self.submit(work, move |result| {
+        let command = command(work, move |result| {
             // Who asked may be gone.
             let _sent = reply.send(result);
-        })?;
+        });
+        self.0.shared.submit(command, COMMANDS_MAX + RESERVED)?;
         match answer.recv_timeout(DEADLINE) {
             Ok(result) => result,
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(ended()),
@@ -206,29 +218,6 @@ impl Journal {
     pub fn close(&self, limit: Duration) -> bool {
         self.0.shared.close(limit)
     }
-
-    fn submit<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
-        reply: impl FnOnce(Result<T, Error>) + Send + 'static,
-    ) -> Result<(), Error> {
-        let work = Box::new(move |turn: Result<&mut dyn Store, Error>| match turn {
-            Err(error) => {
-                reply(Err(error));
-                None
-            }
-            Ok(store) => {
-                let result = work(store);
-                let error = result.as_ref().err().cloned();
-                reply(result.map_err(Error::from));
-                error
-            }
-        });
-        self.0.shared.submit(Command {
-            deadline: Instant::now() + DEADLINE,
-            work,
-        })
-    }
 }
 
 impl Drop for Handle {
@@ -247,6 +236,29 @@ pub fn open(store: &str) -> Result<Box<dyn Store>, StoreError> {
         return Ok(Box::new(postgres::Postgres::open(store)?));
     }
     Ok(Box::new(sqlite::Sqlite::open(Path::new(store))?))
+}
+
+/// Work with what becomes of its result.
+fn command<T: Send + 'static>(
+    work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    reply: impl FnOnce(Result<T, Error>) + Send + 'static,
+) -> Command {
+    let work = Box::new(move |turn: Result<&mut dyn Store, Error>| match turn {
+        Err(error) => {
+            reply(Err(error));
+            None
+        }
+        Ok(store) => {
+            let result = work(store);
+            let error = result.as_ref().err().cloned();
+            reply(result.map_err(Error::from));
+            error
+        }
+    });
+    Command {
+        deadline: Instant::now() + DEADLINE,
+        work,
+    }
 }
 
 fn is_postgres(store: &str) -> bool {

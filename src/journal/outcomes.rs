@@ -94,8 +94,8 @@ pub fn mature(store: &mut dyn Store, closing: Closing<'_>) -> Result<u64, StoreE
     transaction(store, |store| {
         let mut seq = lock(store)?;
         let sql = match closing.absent {
-            Some(_) => OPEN.replace("{labelled}", ""),
-            None => OPEN.replace("{labelled}", "AND labelled = 1"),
+            Some(_) => open(""),
+            None => open("AND labelled = 1"),
         };
         let values = [
             closing.slot.into(),
@@ -134,9 +134,20 @@ pub fn mature(store: &mut dyn Store, closing: Closing<'_>) -> Result<u64, StoreE
     })
 }
 
-const OPEN: &str = "SELECT number, labelled FROM prediction WHERE slot = $1 AND at_ms <= $2 \
-                    AND first_outcome IS NULL AND propensity > 0 {labelled} \
-                    ORDER BY at_ms, number LIMIT $3";
+/// The query for a slot's predictions without an outcome, oldest first: each condition on them has
+/// an index of its own, in this order.
+pub(super) fn open(condition: &str) -> String {
+    format!(
+        "SELECT number, labelled FROM prediction WHERE slot = $1 AND at_ms <= $2 \
+         AND first_outcome IS NULL AND propensity > 0 {condition} ORDER BY at_ms, number LIMIT $3"
+    )
+}
+
+/// Reads nothing but the index `prediction_coverage`.
+pub(super) const COVERAGE: &str = "SELECT count(*), CAST(COALESCE(sum(labelled), 0) AS BIGINT), \
+                                   count(first_outcome) FROM prediction \
+                                   WHERE slot = $1 AND at_ms >= $2 AND at_ms < $3 \
+                                   AND propensity > 0";
 
 /// Value and weight of the last label that joined, of those rows that have one.
 fn last_labels(
@@ -223,9 +234,7 @@ pub fn coverage(
     from_ms: i64,
     to_ms: i64,
 ) -> Result<Coverage, StoreError> {
-    let sql = "SELECT count(*), CAST(COALESCE(sum(labelled), 0) AS BIGINT), count(first_outcome) \
-               FROM prediction WHERE slot = $1 AND at_ms >= $2 AND at_ms < $3 AND propensity > 0";
-    let rows = store.query(sql, &[slot.into(), from_ms.into(), to_ms.into()])?;
+    let rows = store.query(COVERAGE, &[slot.into(), from_ms.into(), to_ms.into()])?;
     let Some(row) = rows.first() else {
         return Ok(Coverage::default());
     };

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::join::{Arrival, Ledger, Standing};
-use super::labels::{Expired, PENDING_MS, Target, Wanted};
+use super::labels::{Expired, PENDING_MS, Target, Terms, Wanted};
 use super::outcomes::{self, row_index};
 use super::predictions::Prediction;
 use super::store::{Insert, Row, Store, StoreError, Value, execute_in, query_in, transaction};
@@ -14,13 +14,17 @@ use super::store::{Insert, Row, Store, StoreError, Value, execute_in, query_in, 
 /// Labels that may wait at a time.
 pub const PENDING_MAX: i64 = 100_000;
 
+/// Of these, those that name one slot; and those that name none, together.
+pub const PENDING_SLOT_MAX: i64 = PENDING_MAX / 4;
+
 /// A label that waits.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
     pub slot: Option<String>,
     pub target: Target,
     pub arrival: Arrival,
-    /// Where the label named its slot; else it joins whatever its prediction's age is.
+    /// Where the label named its slot, whose terms it was held against then; else it is held against
+    /// those of its prediction's slot when they meet.
     pub horizon_ms: Option<i64>,
 }
 
@@ -28,7 +32,9 @@ pub(super) struct Wait {
 pub(super) struct Waiting {
     last: HashMap<Name, Said>,
     rows: Vec<Value>,
-    room: i64,
+    /// How many wait, by the slot that they name.
+    counts: HashMap<Option<String>, i64>,
+    total: i64,
 }
 
 /// What two labels share when one repeats or corrects the other: slot, target and source.
@@ -59,10 +65,13 @@ const COLUMNS: &str = "SELECT pending.feedback_id, pending.slot, pending.id, pen
 impl Waiting {
     /// Loads the labels that wait for these predictions.
     pub fn load(store: &mut dyn Store, wanted: &Wanted) -> Result<Waiting, StoreError> {
-        let count = store.query("SELECT count(*) FROM pending", &[])?;
-        let count = count.first().map_or(Ok(0), |row| row.int(0))?;
+        let mut counts = HashMap::new();
+        for row in store.query("SELECT slot, count(*) FROM pending GROUP BY slot", &[])? {
+            counts.insert(row.text_or_null(0)?, row.int(1)?);
+        }
+        let total = counts.values().sum();
         let mut last = HashMap::new();
-        if count > 0 {
+        if total > 0 {
             for (_number, wait) in find(store, wanted)? {
                 let arrival = &wait.arrival;
                 let said = (arrival.feedback_id, arrival.value, arrival.weight);
@@ -72,7 +81,8 @@ impl Waiting {
         Ok(Waiting {
             last,
             rows: Vec::new(),
-            room: PENDING_MAX - count,
+            counts,
+            total,
         })
     }
 
@@ -86,10 +96,12 @@ impl Waiting {
         {
             return Added::Duplicate(*feedback_id);
         }
-        if self.room <= 0 {
+        let count = self.counts.entry(wait.slot.clone()).or_default();
+        if *count >= PENDING_SLOT_MAX || self.total >= PENDING_MAX {
             return Added::Full;
         }
-        self.room -= 1;
+        *count += 1;
+        self.total += 1;
         let said = (arrival.feedback_id, arrival.value, arrival.weight);
         self.last.insert(name, said);
         let (id, key) = match &wait.target {
@@ -123,9 +135,10 @@ impl Waiting {
 pub(super) fn join_written(
     store: &mut dyn Store,
     predictions: &[Prediction],
-) -> Result<(), StoreError> {
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Expired, StoreError> {
     if is_empty(store)? {
-        return Ok(());
+        return Ok(Expired::default());
     }
     let mut wanted = Wanted::default();
     for prediction in predictions {
@@ -139,16 +152,21 @@ pub(super) fn join_written(
         }
     }
     if find(store, &wanted)?.is_empty() {
-        return Ok(());
+        return Ok(Expired::default());
     }
     outcomes::lock(store)?;
     // Again, now that no other process can join them meanwhile.
     let waits = find(store, &wanted)?;
-    join(store, &waits).map(|_met| ())
+    join(store, &waits, terms)
 }
 
 /// As `labels::expire` says.
-pub(super) fn sweep(store: &mut dyn Store, now_ms: i64, limit: u32) -> Result<Expired, StoreError> {
+pub(super) fn sweep(
+    store: &mut dyn Store,
+    now_ms: i64,
+    limit: u32,
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Expired, StoreError> {
     if is_empty(store)? {
         return Ok(Expired::default());
     }
@@ -168,7 +186,7 @@ pub(super) fn sweep(store: &mut dyn Store, now_ms: i64, limit: u32) -> Result<Ex
         waits.extend(read_all(
             &store.query(&by_key, std::slice::from_ref(&limit))?,
         )?);
-        let mut expired = join(store, &waits)?;
+        let mut expired = join(store, &waits, terms)?;
         let old = "SELECT number FROM pending WHERE expires_ms <= $1 ORDER BY expires_ms LIMIT $2";
         let rows = store.query(old, &[now_ms.into(), limit])?;
         let numbers: Vec<Value> = rows
@@ -181,8 +199,12 @@ pub(super) fn sweep(store: &mut dyn Store, now_ms: i64, limit: u32) -> Result<Ex
 }
 
 /// Joins waiting labels whose predictions are there, and removes them. Those whose prediction is of
-/// another slot than they said become orphans.
-fn join(store: &mut dyn Store, waits: &[(i64, Wait)]) -> Result<Expired, StoreError> {
+/// another slot than they said, or whose value its slot does not take, become orphans.
+fn join(
+    store: &mut dyn Store,
+    waits: &[(i64, Wait)],
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Expired, StoreError> {
     let mut done = Expired::default();
     if waits.is_empty() {
         return Ok(done);
@@ -201,7 +223,7 @@ fn join(store: &mut dyn Store, waits: &[(i64, Wait)]) -> Result<Expired, StoreEr
     }
     let mut numbers = Vec::new();
     for (number, wait) in waits {
-        match meet(&mut ledger, wait) {
+        match meet(&mut ledger, wait, terms) {
             Meeting::Met => done.met += 1,
             Meeting::Wrong => done.orphans += 1,
             Meeting::NotYet => continue,
@@ -216,28 +238,36 @@ fn join(store: &mut dyn Store, waits: &[(i64, Wait)]) -> Result<Expired, StoreEr
 /// What a waiting label finds.
 enum Meeting {
     Met,
-    /// A prediction of another slot.
+    /// A prediction that it cannot be for.
     Wrong,
+    /// None, or one of a slot whose terms are not known here and now.
     NotYet,
 }
 
-fn meet(ledger: &mut Ledger, wait: &Wait) -> Meeting {
-    let horizon = wait.horizon_ms.unwrap_or(i64::MAX);
-    let standing: Option<Standing> = match (&wait.target, &wait.slot) {
-        (Target::Prediction { id, row }, slot) => match ledger.find_id(*id, *row) {
-            Some(index) => {
-                let own = &ledger.get(index).slot;
-                if slot.as_ref().is_some_and(|slot| slot != own) {
+fn meet(ledger: &mut Ledger, wait: &Wait, terms: &dyn Fn(&str) -> Option<Terms>) -> Meeting {
+    let standing: Option<Standing> = match (&wait.target, &wait.slot, wait.horizon_ms) {
+        (Target::Prediction { id, row }, slot, horizon) => {
+            let Some(index) = ledger.find_id(*id, *row) else {
+                return Meeting::NotYet;
+            };
+            let own = &ledger.get(index).slot;
+            if slot.as_ref().is_some_and(|slot| slot != own) {
+                return Meeting::Wrong;
+            }
+            let horizon = match (horizon, terms(own)) {
+                (Some(horizon), _) => horizon,
+                (None, None) => return Meeting::NotYet,
+                (None, Some(terms)) if terms.values.check(wait.arrival.value).is_err() => {
                     return Meeting::Wrong;
                 }
-                Some(ledger.join(index, &wait.arrival, horizon))
-            }
-            None => None,
-        },
-        (Target::Key { key, row }, Some(slot)) => {
+                (None, Some(terms)) => terms.horizon_ms,
+            };
+            Some(ledger.join(index, &wait.arrival, horizon))
+        }
+        (Target::Key { key, row }, Some(slot), Some(horizon)) => {
             ledger.join_key((slot, key, *row), &wait.arrival, horizon)
         }
-        (Target::Key { .. }, None) => None,
+        (Target::Key { .. }, ..) => None,
     };
     standing.map_or(Meeting::NotYet, |_standing| Meeting::Met)
 }

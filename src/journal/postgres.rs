@@ -58,7 +58,7 @@ impl Postgres {
             statements: HashMap::new(),
         };
         store.prepare_session().map_err(|error| match error {
-            StoreError::Failed(why) => StoreError::Away(why),
+            StoreError::Failed(why) | StoreError::Cancelled(why) => StoreError::Away(why),
             other => other,
         })?;
         Ok(store)
@@ -208,7 +208,8 @@ fn read(row: &::postgres::Row) -> Result<Row, StoreError> {
 
 /// Errors of the connection and of the server as a whole are [`StoreError::Away`]: SQLSTATE classes
 /// 08 (connection), 25006 (a standby), 40 (rolled back), 53 (resources), 55P03 (a lock), 57 (told to
-/// stop), 58 (system).
+/// stop), 58 (system). 57014 is one statement that was cancelled or took longer than its limit: the
+/// connection is as good as before.
 fn failure(error: &::postgres::Error) -> StoreError {
     let Some(database) = error.as_db_error() else {
         if error.is_closed()
@@ -221,6 +222,9 @@ fn failure(error: &::postgres::Error) -> StoreError {
         return StoreError::Failed(message(error));
     };
     let code = database.code().code();
+    if code == "57014" {
+        return StoreError::Cancelled(message(error));
+    }
     let is_away = ["08", "40", "53", "57", "58"]
         .iter()
         .any(|class| code.starts_with(class));

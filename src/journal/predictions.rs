@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::labels::{Expired, Terms};
 use super::pending;
 use super::store::{Insert, Store, StoreError, Value, transaction};
 
@@ -61,21 +62,74 @@ const INSERT: Insert = Insert {
     tail: "ON CONFLICT (id, row_index) DO NOTHING",
 };
 
-/// Writes rows and joins the labels that waited for them, in one transaction. Gives the number of
-/// rows that were not there yet.
+/// What [`insert`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inserted {
+    /// Rows that were not there yet.
+    pub rows: u64,
+    /// What became of the labels that waited for them.
+    pub waited: Expired,
+}
+
+/// Writes rows and joins the labels that waited for them, in one transaction. `terms` are for labels
+/// without a slot, as `labels::expire` says.
 ///
 /// # Errors
 /// What the store says; then nothing is written.
-pub fn insert(store: &mut dyn Store, predictions: &[Prediction]) -> Result<u64, StoreError> {
+pub fn insert(
+    store: &mut dyn Store,
+    predictions: &[Prediction],
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Inserted, StoreError> {
     let mut values = Vec::with_capacity(predictions.len() * INSERT.columns);
     for prediction in predictions {
         values.extend(columns(prediction)?);
     }
     transaction(store, |store| {
-        let inserted = INSERT.rows(store, &values)?;
-        pending::join_written(store, predictions)?;
-        Ok(inserted)
+        Ok(Inserted {
+            rows: INSERT.rows(store, &values)?,
+            waited: pending::join_written(store, predictions, terms)?,
+        })
     })
+}
+
+/// What was written of a batch.
+#[derive(Default)]
+pub(super) struct Written {
+    pub waited: Expired,
+    /// One for each row that the store refused.
+    pub refused: Vec<StoreError>,
+}
+
+/// As [`insert`], but rows that the store refuses are left out, which are found by halves.
+///
+/// # Errors
+/// When the store is away or gave a statement up: then rows before it may be written.
+pub(super) fn insert_by_halves(
+    store: &mut dyn Store,
+    rows: &[Prediction],
+    terms: &dyn Fn(&str) -> Option<Terms>,
+) -> Result<Written, StoreError> {
+    match insert(store, rows, terms) {
+        Ok(inserted) => Ok(Written {
+            waited: inserted.waited,
+            refused: Vec::new(),
+        }),
+        Err(error @ StoreError::Failed(_)) if rows.len() == 1 => Ok(Written {
+            refused: vec![error],
+            ..Written::default()
+        }),
+        Err(StoreError::Failed(_)) => {
+            let (first, second) = rows.split_at(rows.len() / 2);
+            let mut written = insert_by_halves(store, first, terms)?;
+            let rest = insert_by_halves(store, second, terms)?;
+            written.refused.extend(rest.refused);
+            written.waited.met += rest.waited.met;
+            written.waited.orphans += rest.waited.orphans;
+            Ok(written)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn columns(prediction: &Prediction) -> Result<[Value; INSERT.columns], StoreError> {

@@ -13,7 +13,10 @@ pub const VERSION: i64 = 1;
 /// 1 once a label joined; `deferred` is 1 where labels make no outcome before the
 /// horizon ends. `counter` has one row, which every writer of outcomes updates first: so
 /// numbers are in the order of commits. Indexes on keys begin with the key: PostgreSQL would use one
-/// that begins with the slot to read the whole slot while it has no statistics yet. Times are milliseconds since 1970.
+/// that begins with the slot to read the whole slot while it has no statistics yet.
+/// `prediction_labelled` has `labelled` among its columns so that SQLite prefers it to
+/// `prediction_open`, and `prediction_coverage` has `propensity`, without which SQLite would read
+/// every row beside the index. Times are milliseconds since 1970.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS prediction (
     number SERIAL,
@@ -34,11 +37,14 @@ CREATE TABLE IF NOT EXISTS prediction (
     first_outcome BIGINT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS prediction_id ON prediction (id, row_index);
-CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, at_ms) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, slot, row_index, at_ms, number)
+    WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS prediction_open ON prediction (slot, at_ms, number)
     WHERE first_outcome IS NULL AND propensity > 0;
-CREATE INDEX IF NOT EXISTS prediction_coverage ON prediction (slot, at_ms, labelled, first_outcome)
-    WHERE propensity > 0;
+CREATE INDEX IF NOT EXISTS prediction_labelled ON prediction (slot, labelled, at_ms, number)
+    WHERE labelled = 1 AND first_outcome IS NULL AND propensity > 0;
+CREATE INDEX IF NOT EXISTS prediction_coverage
+    ON prediction (slot, at_ms, labelled, first_outcome, propensity) WHERE propensity > 0;
 CREATE TABLE IF NOT EXISTS label (
     number SERIAL,
     feedback_id BYTES NOT NULL,
@@ -68,6 +74,7 @@ CREATE TABLE IF NOT EXISTS pending (
 );
 CREATE INDEX IF NOT EXISTS pending_id ON pending (id) WHERE id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS pending_key ON pending (key, slot) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS pending_slot ON pending (slot);
 CREATE INDEX IF NOT EXISTS pending_expires ON pending (expires_ms);
 CREATE TABLE IF NOT EXISTS outcome (
     seq BIGINT PRIMARY KEY,

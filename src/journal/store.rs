@@ -9,6 +9,9 @@ use crate::error::{Code, Error};
 /// of texts per statement are prepared.
 const CHUNKS: [usize; 4] = [512, 64, 8, 1];
 
+/// Queries of one statement: SQLite takes 500, and PostgreSQL's plans take longer than 64 queries.
+const UNION_MAX: usize = 64;
+
 /// A database with the journal's tables, reached over one connection.
 ///
 /// Both stores take the same SQL: parameters are `$1`, `$2`, … A statement that fails inside a
@@ -88,6 +91,9 @@ pub enum StoreError {
         "the journal's tables are of version {found}, expected at most {known}: a newer hedgerow made them"
     )]
     Newer { found: i64, known: i64 },
+    /// It gave this statement up, which took too long or was cancelled; again it may do.
+    #[error("the journal's store gave up a statement: {0}")]
+    Cancelled(String),
     /// It refused this statement; others may do.
     #[error("the journal's store refused a statement: {0}")]
     Failed(String),
@@ -100,13 +106,18 @@ pub struct Insert {
     pub tail: &'static str,
 }
 
+/// For callers, who are not told the store's own text: it may name its user, host or tables. The
+/// journal's health and the log have it.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         match error {
-            StoreError::Away(_) | StoreError::Newer { .. } => {
-                Error::new(Code::NotReady, error.to_string())
-            }
-            StoreError::Failed(_) => Error::internal(error.to_string()),
+            StoreError::Away(_) => Error::new(Code::NotReady, "the journal's store is away"),
+            StoreError::Newer { .. } => Error::new(Code::NotReady, error.to_string()),
+            StoreError::Cancelled(_) => Error::new(
+                Code::DeadlineExceeded,
+                "the journal's store gave up a statement",
+            ),
+            StoreError::Failed(_) => Error::internal("the journal's store refused a statement"),
         }
     }
 }
@@ -284,6 +295,37 @@ pub fn query_in(
     for keys in keys.chunks(CHUNKS[0]) {
         let (sql, values) = with_list(sql, before, keys);
         found.extend(store.query(&sql, &values)?);
+    }
+    Ok(found)
+}
+
+/// Runs a query once for each pair of keys, many in one statement: its text has `{first}` and
+/// `{second}` in place of their parameters, and may have an order and a limit of its own. `before` are
+/// the values of the parameters `$1`, … that all share.
+///
+/// # Errors
+/// As [`Store::query`].
+pub fn query_each(
+    store: &mut dyn Store,
+    sql: &str,
+    before: &[Value],
+    keys: &[[Value; 2]],
+) -> Result<Vec<Row>, StoreError> {
+    let mut found = Vec::new();
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(chunk(rest.len().min(UNION_MAX)));
+        let mut queries = Vec::with_capacity(now.len());
+        let mut values = before.to_vec();
+        for pair in now {
+            let first = format!("${}", values.len() + 1);
+            let second = format!("${}", values.len() + 2);
+            let query = sql.replace("{first}", &first).replace("{second}", &second);
+            queries.push(format!("SELECT * FROM ({query}) AS found"));
+            values.extend_from_slice(pair);
+        }
+        found.extend(store.query(&queries.join(" UNION ALL "), &values)?);
+        rest = later;
     }
     Ok(found)
 }

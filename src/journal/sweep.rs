@@ -1,6 +1,7 @@
 //! What the journal's thread does beside writing, a little at a time: labels that wait meet their
 //! predictions or expire, old rows leave, and the store is measured. It never looks at the queue.
 
+use super::labels::{Expired, Terms};
 use super::store::{Store, StoreError};
 use super::{Settings, labels, retention};
 
@@ -15,8 +16,7 @@ const DAY_MS: i64 = 86_400_000;
 /// What one sweep did.
 #[derive(Default)]
 pub(super) struct Cleaned {
-    pub met: u64,
-    pub orphans: u64,
+    pub waited: Expired,
     pub removed: u64,
     pub excess: u64,
     pub bytes: Option<u64>,
@@ -33,6 +33,7 @@ pub(super) fn clean(
     settings: &Settings,
     measure: bool,
     excess: u64,
+    terms: &dyn Fn(&str) -> Option<Terms>,
 ) -> Result<Cleaned, StoreError> {
     let now_ms = store.now_ms()?;
     let mut cleaned = Cleaned {
@@ -40,8 +41,7 @@ pub(super) fn clean(
         ..Cleaned::default()
     };
     if measure {
-        let expired = labels::expire(store, now_ms, SWEEP_LABELS)?;
-        (cleaned.met, cleaned.orphans) = (expired.met, expired.orphans);
+        cleaned.waited = labels::expire(store, now_ms, SWEEP_LABELS, terms)?;
         cleaned.bytes = Some(store.bytes()?);
         if settings.bytes_max > 0 && excess == 0 {
             cleaned.excess = retention::excess(store, settings.bytes_max)?;
@@ -63,6 +63,6 @@ pub(super) fn clean(
     }
     cleaned.has_more = cleaned.excess > 0
         || cleaned.removed >= u64::from(SWEEP_ROWS)
-        || cleaned.met + cleaned.orphans >= u64::from(SWEEP_LABELS);
+        || cleaned.waited.met + cleaned.waited.orphans >= u64::from(SWEEP_LABELS);
     Ok(cleaned)
 }

@@ -14,6 +14,7 @@ use crate::task::Supervisor;
 mod labelling;
 mod maturing;
 mod measure;
+mod plans;
 #[path = "../../tests/it/postgres.rs"]
 mod postgres;
 mod records;
@@ -125,7 +126,7 @@ fn keyed(at_ms: i64, key: &str) -> Prediction {
 }
 
 fn write(store: &mut dyn Store, rows: &[Prediction]) {
-    predictions::insert(store, rows).unwrap();
+    predictions::insert(store, rows, &terms).unwrap();
 }
 
 fn label(prediction: &Prediction, value: f64) -> Label {

@@ -6,13 +6,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::labels::{Expired, SharedTerms};
 use super::predictions::{self, Prediction};
 use super::store::{Store, StoreError};
-use super::{Health, Settings, ended, open, sweep};
+use super::{Health, Settings, ended, open, sweep, too_slow};
 use crate::error::{Code, Error};
 
-/// Work that may wait at a time.
+/// Work of requests that may wait at a time.
 pub(super) const COMMANDS_MAX: usize = 64;
+
+/// Work of the server's own threads that may wait beside it: requests cannot keep the controller out.
+pub(super) const RESERVED: usize = 16;
 
 /// Predictions of one transaction, and how many need not be gathered any longer.
 const ROWS_PER_TURN: usize = 2_048;
@@ -25,7 +29,10 @@ const PAUSE_LAST: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(10);
 
-/// How often refused predictions are logged.
+/// How long after a batch that the store gave up it is written again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is logged what the store refused.
 const COMPLAIN: Duration = Duration::from_secs(60);
 
 /// What the thread does for a command, or the reason why it cannot; gives the store's error.
@@ -56,6 +63,7 @@ struct Queue {
     /// Since when the oldest row in the thread's hands waits.
     writing_since: Option<Instant>,
     commands: VecDeque<Command>,
+    terms: Option<SharedTerms>,
     ending: bool,
     ended: bool,
     health: Health,
@@ -105,6 +113,7 @@ impl Shared {
                 rows: 0,
                 writing_since: None,
                 commands: VecDeque::new(),
+                terms: None,
                 ending: false,
                 ended: false,
                 health: Health {
@@ -126,6 +135,20 @@ impl Shared {
             queue_rows_max: settings.queue_rows_max,
             flush: Duration::from_millis(settings.flush_ms),
         }
+    }
+
+    /// As `Journal::set_terms`.
+    pub fn set_terms(&self, terms: SharedTerms) {
+        let mut queue = self.lock();
+        if queue.terms.is_none() && !queue.ended {
+            queue.terms = Some(terms);
+        }
+    }
+
+    /// The terms of slots: those of none before they are set.
+    fn terms(&self) -> SharedTerms {
+        let terms = self.lock().terms.clone();
+        terms.unwrap_or_else(|| Arc::new(|_slot| None))
     }
 
     /// As `Journal::append`.
@@ -154,13 +177,13 @@ impl Shared {
         }
     }
 
-    /// Hands work over.
-    pub fn submit(&self, command: Command) -> Result<(), Error> {
+    /// Hands work over, unless so many commands wait.
+    pub fn submit(&self, command: Command, limit: usize) -> Result<(), Error> {
         let mut queue = self.lock();
         if queue.ending || queue.ended {
             return Err(ended());
         }
-        if queue.commands.len() >= COMMANDS_MAX {
+        if queue.commands.len() >= limit {
             return Err(Error::overloaded(
                 "the journal has too much to do: expected fewer requests at a time",
             ));
@@ -254,7 +277,10 @@ impl Shared {
         queue.health.connected = false;
         // Their senders see that nobody answers.
         queue.commands.clear();
+        let terms = queue.terms.take();
         drop(queue);
+        // Not under the lock: they may hold the last clone of the journal.
+        drop(terms);
         self.end.notify_all();
     }
 }
@@ -292,7 +318,8 @@ impl Writer {
         loop {
             self.connect();
             let until = match self.store {
-                Some(_) => self.sweep_at,
+                Some(_) if self.unwritten.is_empty() => self.sweep_at,
+                Some(_) => self.sweep_at.min(Instant::now() + AGAIN),
                 None => self.connect_at,
             };
             let turn = self.shared.next(until, self.store.is_some());
@@ -345,40 +372,51 @@ impl Writer {
         self.why = Some(error);
     }
 
-    /// Writes rows until none is left or the store is away.
+    /// Writes rows until none is left, the store is away, or it gave a batch up: then they wait.
     fn write(&mut self) {
+        if self.unwritten.is_empty() {
+            return;
+        }
+        let terms = self.shared.terms();
         while !self.unwritten.is_empty() {
             let Some(store) = self.store.as_deref_mut() else {
                 return;
             };
             let count = self.unwritten.len().min(ROWS_PER_TURN);
-            match insert(store, &self.unwritten[..count]) {
-                Ok(refused) => {
+            match predictions::insert_by_halves(store, &self.unwritten[..count], &*terms) {
+                Ok(written) => {
                     self.unwritten.drain(..count);
-                    let dropped = refused.len();
+                    let dropped = written.refused.len();
                     let is_done = self.unwritten.is_empty();
                     self.shared.count(count - dropped, dropped, is_done);
-                    if let Some(error) = refused.into_iter().next() {
-                        self.complain(error);
+                    self.shared.lock().health.add(written.waited);
+                    if let Some(error) = written.refused.first() {
+                        self.complain("predictions", error);
                     }
+                }
+                Err(error @ StoreError::Cancelled(_)) => {
+                    self.complain("predictions", &error);
+                    return;
                 }
                 Err(error) => self.lose(error),
             }
         }
     }
 
-    fn complain(&mut self, error: StoreError) {
+    /// Notes what the store said to something that it did not do.
+    fn complain(&mut self, what: &'static str, error: &StoreError) {
         let error = error.to_string();
         let is_due = self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAIN);
         if is_due {
             self.complained_at = Some(Instant::now());
-            tracing::warn!(error, "predictions were refused by the journal's store");
+            tracing::warn!(error, what, "refused by the journal's store");
         }
         self.shared.lock().health.error = Some(error);
     }
 
     fn command(&mut self, command: Command) {
         if Instant::now() >= command.deadline {
+            (command.work)(Err(too_slow()));
             return;
         }
         let Some(store) = self.store.as_deref_mut() else {
@@ -389,8 +427,10 @@ impl Writer {
             (command.work)(Err(error));
             return;
         };
-        if let Some(error @ StoreError::Away(_)) = (command.work)(Ok(store)) {
-            self.lose(error);
+        match (command.work)(Ok(store)) {
+            Some(error @ StoreError::Away(_)) => self.lose(error),
+            Some(error) => self.complain("work", &error),
+            None => {}
         }
     }
 
@@ -404,7 +444,8 @@ impl Writer {
             return;
         };
         let measure = Instant::now() >= self.measure_at;
-        match sweep::clean(store, &self.settings, measure, self.excess) {
+        let terms = self.shared.terms();
+        match sweep::clean(store, &self.settings, measure, self.excess, &*terms) {
             Ok(cleaned) => {
                 let now = Instant::now();
                 self.excess = cleaned.excess;
@@ -415,31 +456,22 @@ impl Writer {
                     self.sweep_at = now + SWEEP;
                 }
                 let mut queue = self.shared.lock();
-                queue.health.met_labels += cleaned.met;
-                queue.health.expired_labels += cleaned.orphans;
+                queue.health.add(cleaned.waited);
                 queue.health.removed_rows += cleaned.removed;
                 queue.health.bytes = cleaned.bytes.unwrap_or(queue.health.bytes);
             }
             Err(error @ StoreError::Away(_)) => self.lose(error),
             Err(error) => {
                 self.sweep_at = Instant::now() + MEASURE;
-                self.complain(error);
+                self.complain("cleaning", &error);
             }
         }
     }
 }
 
-/// Writes rows; those that the store refuses are left out, by halves, and their errors returned.
-fn insert(store: &mut dyn Store, rows: &[Prediction]) -> Result<Vec<StoreError>, StoreError> {
-    match predictions::insert(store, rows) {
-        Ok(_inserted) => Ok(Vec::new()),
-        Err(error @ StoreError::Failed(_)) if rows.len() == 1 => Ok(vec![error]),
-        Err(StoreError::Failed(_)) => {
-            let (first, second) = rows.split_at(rows.len() / 2);
-            let mut refused = insert(store, first)?;
-            refused.extend(insert(store, second)?);
-            Ok(refused)
-        }
-        Err(error) => Err(error),
+impl Health {
+    fn add(&mut self, waited: Expired) {
+        self.met_labels += waited.met;
+        self.expired_labels += waited.orphans;
     }
 }

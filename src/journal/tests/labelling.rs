@@ -1,7 +1,8 @@
 //! Labels: each status, corrections, keys, waiting.
 
+use super::super::labels::Values;
 use super::super::outcomes::{self, OutcomeRow};
-use super::super::pending::PENDING_MAX;
+use super::super::pending::{PENDING_MAX, PENDING_SLOT_MAX};
 use super::*;
 
 fn all(store: &mut dyn Store) -> Vec<OutcomeRow> {
@@ -295,6 +296,63 @@ fn a_waiting_label_for_another_slot_is_an_orphan() {
     });
 }
 
+/// A minute for labels of 0 or 1.
+fn strict(slot: &str) -> Option<Terms> {
+    (slot == "fraud").then_some(Terms {
+        horizon_ms: 60_000,
+        values: Values::Binary,
+    })
+}
+
+#[test]
+fn a_waiting_label_without_a_slot_is_held_against_its_predictions_slot() {
+    on_both(|place| {
+        let mut store = place.open();
+        let check = |store: &mut dyn Store, value: f64, after_ms: i64, expected: (u64, u64)| {
+            let row = prediction(NOW);
+            let label = label(&row, value);
+            assert_eq!(status(store, &label, NOW + after_ms), Status::Pending);
+            let inserted = predictions::insert(store, &[row], &strict).unwrap();
+            assert_eq!(
+                (inserted.waited.met, inserted.waited.orphans),
+                expected,
+                "{value} after {after_ms} ms"
+            );
+            assert_eq!(count(store, "pending"), 0);
+        };
+        check(&mut *store, 1.0, 59_999, (1, 0));
+        check(&mut *store, 7.0, 59_999, (0, 1));
+        assert_eq!(count(&mut *store, "label"), 1);
+        check(&mut *store, 1.0, 60_000, (1, 0));
+        assert_eq!(count(&mut *store, "label WHERE late = 1"), 1);
+        assert_eq!(values(&mut *store), [(1.0, 1.0, None)]);
+    });
+}
+
+#[test]
+fn a_waiting_label_without_a_slot_waits_on_for_terms() {
+    on_both(|place| {
+        let mut store = place.open();
+        let rows = [prediction(NOW), prediction(NOW), prediction(NOW)];
+        let named = Label {
+            slot: Some("fraud".to_string()),
+            ..label(&rows[0], 1.0)
+        };
+        let unnamed = [label(&rows[1], 1.0), label(&rows[2], 7.0)];
+        for label in unnamed.iter().chain([&named]) {
+            assert_eq!(status(&mut *store, label, NOW + 1), Status::Pending);
+        }
+        let unknown = |_slot: &str| None;
+        let inserted = predictions::insert(&mut *store, &rows, &unknown).unwrap();
+        assert_eq!((inserted.waited.met, inserted.waited.orphans), (1, 0));
+        let swept = labels::expire(&mut *store, NOW + 2, 100, &unknown).unwrap();
+        assert_eq!((swept.met, swept.orphans), (0, 0));
+        let swept = labels::expire(&mut *store, NOW + 3, 100, &strict).unwrap();
+        assert_eq!((swept.met, swept.orphans), (1, 1));
+        assert_eq!(values(&mut *store).len(), 2);
+    });
+}
+
 #[test]
 fn nobody_knows_an_orphan() {
     on_both(|place| {
@@ -335,11 +393,11 @@ fn waiting_ends() {
             status(&mut *store, &label_key("card", 1.0), NOW + 1),
             Status::Pending
         );
-        let early = labels::expire(&mut *store, NOW + 299_999, 100).unwrap();
+        let early = labels::expire(&mut *store, NOW + 299_999, 100, &terms).unwrap();
         assert_eq!((early.met, early.orphans), (0, 0));
-        let first = labels::expire(&mut *store, NOW + 300_000, 100).unwrap();
+        let first = labels::expire(&mut *store, NOW + 300_000, 100, &terms).unwrap();
         assert_eq!((first.met, first.orphans), (0, 1));
-        let second = labels::expire(&mut *store, NOW + 300_001, 100).unwrap();
+        let second = labels::expire(&mut *store, NOW + 300_001, 100, &terms).unwrap();
         assert_eq!((second.met, second.orphans), (0, 1));
         write(&mut *store, &[row]);
         assert!(all(&mut *store).is_empty());
@@ -369,7 +427,7 @@ fn a_sweep_joins_what_a_writer_missed() {
         };
         wait(Some(by_id.id), None);
         wait(None, Some("card"));
-        let swept = labels::expire(&mut *store, NOW + HOUR, 100).unwrap();
+        let swept = labels::expire(&mut *store, NOW + HOUR, 100, &terms).unwrap();
         assert_eq!((swept.met, swept.orphans), (2, 0));
         assert_eq!(all(&mut *store).len(), 2);
         assert_eq!(count(&mut *store, "pending"), 0);
@@ -380,18 +438,33 @@ fn a_sweep_joins_what_a_writer_missed() {
 fn only_so_many_labels_wait() {
     let place = Place::sqlite();
     let mut store = place.open();
-    let mut waiting: Vec<Label> = (0..PENDING_MAX)
-        .map(|index| label_key(&index.to_string(), 1.0))
-        .collect();
-    waiting.push(label_key("one more", 1.0));
-    let receipts = labels::put(&mut *store, &waiting, NOW, &terms).unwrap();
-    let (last, others) = receipts.split_last().unwrap();
-    assert!(
-        others
-            .iter()
-            .all(|receipt| receipt.status == Status::Pending)
-    );
-    assert_eq!(last.status.name(), "refused");
+    let terms = |_slot: &str| terms("fraud");
+    let mut put = |slot: Option<&str>, count: i64| -> Vec<Status> {
+        let waiting = |index: i64| match slot {
+            Some(slot) => Label {
+                slot: Some(slot.to_string()),
+                ..label_key(&index.to_string(), 1.0)
+            },
+            None => label(&prediction(NOW), 1.0),
+        };
+        let labels: Vec<Label> = (0..count).map(waiting).collect();
+        let receipts = labels::put(&mut *store, &labels, NOW, &terms).unwrap();
+        receipts.into_iter().map(|receipt| receipt.status).collect()
+    };
+    let is_busy = |status: &Status| matches!(status, Status::Busy(_)) && status.name() == "refused";
+    // One slot's labels, or those without one, leave room for others; all together are limited too.
+    for slot in [Some("a"), None, Some("b"), Some("c")] {
+        let statuses = put(slot, PENDING_SLOT_MAX + 1);
+        let (last, others) = statuses.split_last().unwrap();
+        assert!(others.iter().all(|status| *status == Status::Pending));
+        assert!(is_busy(last), "{last:?}");
+        // What waits already is no more work.
+        if slot.is_some() {
+            assert_eq!(put(slot, 1), [Status::Duplicate]);
+        }
+    }
+    assert!(is_busy(&put(Some("d"), 1)[0]));
+    assert_eq!(count(&mut *store, "pending"), PENDING_MAX);
 }
 
 #[test]

@@ -164,8 +164,18 @@ fn writing_a_row_again_changes_nothing() {
         let mut store = place.open();
         let row = prediction(NOW);
         let rows = vec![row.clone(); 3];
-        assert_eq!(predictions::insert(&mut *store, &rows).unwrap(), 1);
-        assert_eq!(predictions::insert(&mut *store, &rows).unwrap(), 0);
+        assert_eq!(
+            predictions::insert(&mut *store, &rows, &terms)
+                .unwrap()
+                .rows,
+            1
+        );
+        assert_eq!(
+            predictions::insert(&mut *store, &rows, &terms)
+                .unwrap()
+                .rows,
+            0
+        );
         assert_eq!(count(&mut *store, "prediction"), 1);
     });
 }
@@ -254,7 +264,7 @@ fn labels_and_predictions_that_come_at_once_meet() {
             }
         });
         let mut store = place.open();
-        labels::expire(&mut *store, NOW + 301, 1000).unwrap();
+        labels::expire(&mut *store, NOW + 301, 1000, &terms).unwrap();
         assert_eq!(count(&mut *store, "pending"), 0);
         let outcomes = outcomes::after(&mut *store, "fraud", 0, 1000).unwrap();
         assert_eq!(outcomes.len(), 200);
@@ -311,5 +321,29 @@ fn what_is_deferred_takes_its_last_label_when_the_horizon_ends() {
         let rows = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
         let seen: Vec<(i64, f64)> = rows.iter().map(|it| (it.at_ms, it.value)).collect();
         assert_eq!(seen, [(NOW, 1.0), (NOW + 1, 0.0)]);
+    });
+}
+
+#[test]
+fn a_label_corrects_what_absence_closed_before_its_turn() {
+    on_both(|place| {
+        let mut store = place.open();
+        let row = Prediction {
+            deferred: true,
+            ..prediction(NOW)
+        };
+        write(&mut *store, std::slice::from_ref(&row));
+        // Another replica's clock closes it while the label waits for its turn.
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 1);
+        let arrived = NOW + HOUR - 1;
+        for value in [1.0, 1.0, 0.0] {
+            let done = status(&mut *store, &label(&row, value), arrived);
+            assert!(matches!(done, Status::Joined | Status::Duplicate));
+        }
+        let rows = outcomes::after(&mut *store, "fraud", 0, 10).unwrap();
+        let seen: Vec<(f64, Option<i64>)> = rows.iter().map(|it| (it.value, it.corrects)).collect();
+        let first = rows[0].seq;
+        assert_eq!(seen, [(0.0, None), (1.0, Some(first)), (0.0, Some(first))]);
+        assert_eq!(mature(&mut *store, NOW, NOW + HOUR, 10).unwrap(), 0);
     });
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use super::super::store::StoreError;
 use super::super::{outcomes, writer};
 use super::*;
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::task::Priority;
 
 fn rows(count: usize) -> Vec<Prediction> {
@@ -111,7 +111,20 @@ async fn too_much_work_is_refused() {
     };
     assert_eq!(refused.code, Code::Overloaded);
     assert_eq!(waiting.len(), writer::COMMANDS_MAX);
-    drop(release);
+    // The server's own threads have places that requests cannot take.
+    std::thread::scope(|scope| {
+        let (done, answers) = mpsc::channel();
+        for _ in 0..=writer::RESERVED {
+            let (journal, done) = (journal.clone(), done.clone());
+            scope.spawn(move || done.send(journal.run_blocking(|_store| Ok(1))).unwrap());
+        }
+        let refused = answers.recv().unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::Overloaded);
+        drop(release);
+        for _ in 0..writer::RESERVED {
+            assert_eq!(answers.recv().unwrap(), Ok(1));
+        }
+    });
     for work in waiting {
         assert_eq!(work.await, Ok(1));
     }
@@ -192,9 +205,11 @@ fn a_folder_that_cannot_be_opened_may_come_back() {
     eventually(|| journal.health().error.is_some());
     let refused = journal.run_blocking(|_store| Ok(())).unwrap_err();
     assert_eq!(refused.code, Code::NotReady);
-    assert!(refused.message.contains("folder"), "{}", refused.message);
-    assert!(!journal.health().connected);
-    assert_eq!(journal.health().queued_rows, 5);
+    assert_eq!(refused.message, "the journal's store is away");
+    let health = journal.health();
+    assert!(health.error.unwrap().contains("folder"));
+    assert!(!health.connected);
+    assert_eq!(health.queued_rows, 5);
     std::fs::remove_file(&place.address).unwrap();
     eventually(|| journal.health().written_rows == 5);
     assert_eq!(journal.health().error, None);
@@ -255,7 +270,7 @@ fn age_and_size_make_rows_leave() {
 }
 
 #[test]
-fn work_that_fails_says_why() {
+fn work_that_fails_says_why_in_the_health_only() {
     on_both(|place| {
         let supervisor = Supervisor::default();
         let journal = place.start(&supervisor);
@@ -263,12 +278,90 @@ fn work_that_fails_says_why() {
         let failed = journal
             .run_blocking(|store| store.execute("nonsense", &[]))
             .unwrap_err();
-        assert_eq!(failed.code, Code::Internal);
+        let expected = "the journal's store refused a statement";
+        assert_eq!(
+            (failed.code, failed.message.as_str()),
+            (Code::Internal, expected)
+        );
+        eventually(|| journal.health().error.is_some());
+        let error = journal.health().error.unwrap();
+        assert!(error.contains("nonsense"), "{error}");
         let away: Result<(), _> =
             journal.run_blocking(|_store| Err(StoreError::Away("on purpose".to_string())));
-        assert_eq!(away.unwrap_err().code, Code::NotReady);
+        let expected = Error::new(Code::NotReady, "the journal's store is away");
+        assert_eq!(away, Err(expected));
         eventually(|| journal.run_blocking(|_store| Ok(1)) == Ok(1));
     });
+}
+
+#[tokio::test]
+async fn labels_that_wait_are_held_against_the_terms_that_were_set() {
+    let place = Place::sqlite();
+    let supervisor = Supervisor::default();
+    let journal = place.start(&supervisor);
+    eventually(|| journal.health().connected);
+    let (letting_go, let_go) = mpsc::channel::<()>();
+    journal.set_terms(Arc::new(move |slot| {
+        let _held = &letting_go;
+        terms(slot).map(|terms| Terms {
+            values: super::super::labels::Values::Binary,
+            ..terms
+        })
+    }));
+    // Later ones change nothing.
+    journal.set_terms(Arc::new(|_slot| None));
+    let rows = rows(10);
+    let labels: Vec<Label> = rows
+        .iter()
+        .zip(0..)
+        .map(|(row, index)| label(row, f64::from(index)))
+        .collect();
+    let put = journal.put_all(labels, NOW + 1, Arc::new(terms));
+    let receipts = put.await.unwrap();
+    assert!(receipts.iter().all(|it| it.status == Status::Pending));
+    journal.append(rows);
+    eventually(|| journal.health().written_rows == 10);
+    eventually(|| journal.health().met_labels == 2);
+    assert_eq!(journal.health().expired_labels, 8);
+    // When it ends it lets the terms go, which may hold the journal.
+    assert!(journal.close(Duration::from_secs(10)));
+    assert_eq!(
+        let_go.recv_timeout(Duration::from_secs(10)),
+        Err(mpsc::RecvTimeoutError::Disconnected)
+    );
+}
+
+#[test]
+fn a_statement_that_is_given_up_costs_neither_connection_nor_rows() {
+    let Some(place) = Place::postgres() else {
+        return;
+    };
+    let supervisor = Supervisor::default();
+    let journal = place.start(&supervisor);
+    eventually(|| journal.health().connected);
+    let connection = |store: &mut dyn Store| {
+        let rows = store.query("SELECT pg_backend_pid()", &[])?;
+        rows[0].int(0)
+    };
+    let before = journal.run_blocking(connection).unwrap();
+    let slow = journal.run_blocking(|store| {
+        store.execute("SET statement_timeout = '300ms'", &[])?;
+        store.query("SELECT 1 FROM pg_sleep(20)", &[])
+    });
+    let expected = "the journal's store gave up a statement";
+    let expected = Error::new(Code::DeadlineExceeded, expected);
+    assert_eq!(slow, Err(expected));
+    let mut other = place.open();
+    other.begin().unwrap();
+    let lock = "LOCK TABLE prediction IN EXCLUSIVE MODE";
+    other.execute(lock, &[]).unwrap();
+    journal.append(rows(5));
+    eventually(|| journal.health().lag_ms > 600);
+    let health = journal.health();
+    assert_eq!((health.queued_rows, health.dropped_rows), (5, 0));
+    other.commit().unwrap();
+    eventually(|| journal.health().written_rows == 5);
+    assert_eq!(journal.run_blocking(connection), Ok(before));
 }
 
 /// Names the store that the process which is to be killed writes to.
