@@ -51,8 +51,9 @@ impl Rollout for Loop {
 
 fn status(shared: &Shared, request: &pb::StatusRequest) -> Result<pb::StatusResponse, Error> {
     shared.check_trials(Listener::Public)?;
-    let report = loop_of(shared)?.report(&request.slot)?;
-    let report = serde_json::to_string(report.as_ref())
+    let rollout = loop_of(shared)?;
+    let report = rollout.report(&request.slot)?;
+    let report = serde_json::to_string(&rollout.answer(&report))
         .map_err(|error| Error::internal(format!("report: {error}")))?;
     Ok(pb::StatusResponse { report })
 }

@@ -14,8 +14,8 @@ use crate::api::control::{actor, decided, limited, loop_of, promoted};
 use crate::api::{Listener, Shared, feedback};
 use crate::error::Error;
 use crate::journal::labels::Receipt;
+use crate::rollout::Ask;
 use crate::rollout::feedback::NAMES;
-use crate::rollout::{Ask, Rollout};
 
 /// The body of a promotion; empty for the only challenger's next step.
 #[derive(Debug, Default, Deserialize)]
@@ -128,20 +128,21 @@ fn write_result(json: &mut Vec<u8>, result: &Result<Receipt, String>) {
 /// `GET /v1/slots`.
 pub async fn all(State(context): State<Context>) -> Routed {
     context.shared.check_trials(context.listener)?;
-    let reports = context.shared.rollout.as_ref().map(Rollout::reports);
-    let slots: Result<Vec<Value>, Error> = reports
-        .unwrap_or_default()
-        .iter()
-        .map(|it| value(it.as_ref()))
-        .collect();
-    Ok(json_answer(&json!({"slots": slots?})))
+    let mut slots = Vec::new();
+    if let Some(rollout) = &context.shared.rollout {
+        for report in rollout.reports() {
+            slots.push(value(&rollout.answer(&report))?);
+        }
+    }
+    Ok(json_answer(&json!({ "slots": slots })))
 }
 
 /// `GET /v1/slots/{slot}`.
 pub async fn one(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
     context.shared.check_trials(context.listener)?;
-    let report = loop_of(&context.shared)?.report(&slot)?;
-    Ok(json_answer(&value(report.as_ref())?))
+    let rollout = loop_of(&context.shared)?;
+    let report = rollout.report(&slot)?;
+    Ok(json_answer(&value(&rollout.answer(&report))?))
 }
 
 /// `GET /v1/slots/{slot}/verdict`: what a rollout controller outside asks for. `decision` is what the

@@ -185,3 +185,38 @@ async fn labels_come_over_grpc_plain_or_packed_and_in_no_other_way() {
     }
     site.running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_take_too_long_are_given_up_and_their_room_is_given_back() {
+    let site = site_of_x(|config| config.api.request_timeout_ms = 1).await;
+    let running = &site.running;
+    let line = "{\"slot\":\"x\",\"key\":\"k\",\"value\":1}\n";
+    let (status, _, text) = http(
+        running.addresses.http,
+        "POST /v1/feedback",
+        "",
+        line.repeat(50_000).as_bytes(),
+    )
+    .await;
+    assert_eq!(status, 504, "{text}");
+    until(|| running.shared.bodies.used() == 0).await;
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_whether_anything_costs() {
+    for (price, is_configured) in [(1.0, true), (0.0, false)] {
+        let site = site_of_x(|config| {
+            config.rollout.slot.costs.false_positive = price;
+            config.rollout.slot.costs.false_negative = 0.0;
+        })
+        .await;
+        let admin = site.running.addresses.admin;
+        let (_, answer) = call(admin, "GET /v1/slots/x", &Value::Null).await;
+        assert_eq!(answer["costs_configured"], is_configured);
+        assert_eq!(answer["champion"]["revision"], 1);
+        let (_, answer) = call(admin, "GET /v1/slots", &Value::Null).await;
+        assert_eq!(answer["slots"][0]["costs_configured"], is_configured);
+        site.running.stop().await.unwrap();
+    }
+}
