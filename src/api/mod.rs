@@ -6,6 +6,7 @@ mod explain;
 mod feedback;
 pub mod grpc;
 pub mod http;
+mod key;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -262,6 +263,19 @@ impl Shared {
             Code::Forbidden,
             "models are loaded and unloaded on the admin address; server.model_control = \"all\" allows it here",
         ))
+    }
+
+    /// Whether trials may be looked at and moved by this listener.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`] with the place where they may.
+    pub fn check_trials(&self, listener: Listener) -> Result<(), Error> {
+        self.check_control(listener).map_err(|error| {
+            Error::new(
+                error.code,
+                "trials are looked at and moved on the admin address; server.model_control = \"all\" allows it here",
+            )
+        })
     }
 
     /// Ready: the models present at the start were tried, and the server is not about to stop. A

@@ -90,6 +90,7 @@ fn told(slot: &str, done: &Done) -> String {
         ("advance", Some(stage)) => {
             format!("{slot}: {to} is at {stage} now; {from} stays champion{took}")
         }
+        ("shadow", _) => format!("{slot}: {to} is on trial now; {from} stays champion"),
         ("hold", _) => format!("{slot}: the trial of {to} has ended; {from} stays champion"),
         ("rollback", _) => {
             format!("{slot}: rolled back; {to} is the champion again, in place of {from}{took}")
@@ -140,6 +141,11 @@ mod tests {
             "hold",
             None,
             "fraud: the trial of revision 4 (mark4) has ended; revision 3 (mark3) stays champion",
+        );
+        check(
+            "shadow",
+            Some("shadow"),
+            "fraud: revision 4 (mark4) is on trial now; revision 3 (mark3) stays champion",
         );
         let nothing = told("fraud", &Done::default());
         assert_eq!(nothing, "fraud: , from none to none");

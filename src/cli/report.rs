@@ -24,6 +24,8 @@ pub struct Report {
     pub challengers: Vec<Trial>,
     pub previous: Option<Trial>,
     pub cost_of_waiting: Option<Waiting>,
+    /// Absent from older servers.
+    pub costs_configured: Option<bool>,
     pub dismissed: Vec<Dismissed>,
 }
 

@@ -30,6 +30,8 @@ pub enum Place {
     Flag(&'static str),
 }
 
+const DAY_MS: u64 = 86_400_000;
+
 impl Place {
     /// Its line, in a file.
     pub fn line(&self) -> Option<usize> {
@@ -98,6 +100,53 @@ pub fn listeners(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>
             });
         }
     }
+}
+
+/// A prediction that leaves the journal before its horizon never counts. Checked for each slot with
+/// trials, and for the slots without settings of their own. To blame is the horizon, or where that is
+/// the default, the retention. Says nothing of what is wrong already.
+pub fn horizons(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let days = config.journal.retention_days;
+    let all = (None, &config.serve.slot, config.rollout.slot.horizon_ms);
+    let of_slots = config.rollout.slots.iter().map(|(name, rollout)| {
+        let serve = config.serve.slots.get(name);
+        let serve = serve.unwrap_or(&config.serve.slot);
+        (Some(name.as_str()), serve, rollout.horizon_ms)
+    });
+    for (slot, serve, horizon_ms) in std::iter::once(all).chain(of_slots) {
+        let is_kept = days == 0 || horizon_ms <= days.saturating_mul(DAY_MS);
+        if is_kept || !serve.watch.is_on() {
+            continue;
+        }
+        let Some(entry) = blamed(slot, entries) else {
+            continue;
+        };
+        if problems.iter().any(|it| it.place == entry.place) {
+            continue;
+        }
+        let of = slot.map_or(String::new(), |slot| format!(" of slot \"{slot}\""));
+        let reason = format!(
+            "the label_horizon{of} is longer than journal.retention_days, {days}: its predictions would leave before they count"
+        );
+        problems.push(Problem {
+            place: entry.place.clone(),
+            message: entry.message(&reason),
+        });
+    }
+}
+
+/// What set a slot's horizon, else what set the retention.
+fn blamed<'a>(slot: Option<&str>, entries: &'a [Entry]) -> Option<&'a Entry> {
+    let is_horizon = |entry: &&Entry| {
+        let of = entry.slot.as_deref();
+        entry.key.name == "label_horizon" && (of.is_none() || of == slot)
+    };
+    let is_retention =
+        |entry: &&Entry| entry.key.section == "journal" && entry.key.name == "retention_days";
+    // The last word holds; a slot's own comes after what is said of all.
+    let horizons = entries.iter().filter(is_horizon);
+    let horizon = horizons.max_by_key(|entry| entry.slot.is_some());
+    horizon.or_else(|| entries.iter().rfind(is_retention))
 }
 
 /// Port 0 is another port for each; the unspecified address stands for all of its family, and that

@@ -115,6 +115,7 @@ impl Config {
             }
         }
         check::listeners(&config, &entries, &mut problems);
+        check::horizons(&config, &entries, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }

@@ -137,6 +137,30 @@ label_horizon = "45d"
 }
 
 #[test]
+fn a_horizon_that_outlives_the_journal_is_a_problem_where_it_stands() {
+    let on = "on_arrival = \"shadow\"\n";
+    let fraud = format!("[slots.fraud.rollout]\n{on}label_horizon = \"91d\"\n");
+    let told = |place: &str, of: &str, days: u32| {
+        format!(
+            "hedgerow.toml:{place}: the label_horizon{of} is longer than journal.retention_days, {days}: its predictions would leave before they count"
+        )
+    };
+    let slot = " of slot \"fraud\"";
+    let place = "3:17: slots.fraud.rollout.label_horizon";
+    assert_eq!(bad(&fraud, &[]), [told(place, slot, 90)]);
+    let all = format!("[rollout]\nlabel_horizon = \"91d\"\n[slots.fraud.rollout]\n{on}");
+    let place = "2:17: rollout.label_horizon";
+    assert_eq!(bad(&all, &[]), [told(place, slot, 90)]);
+    // The default horizon is 7 days.
+    let short = format!("[rollout]\n{on}[journal]\nretention_days = 6\n");
+    let place = "4:18: journal.retention_days";
+    assert_eq!(bad(&short, &[]), [told(place, "", 6)]);
+    good(&fraud.replace("91d", "90d"), &[]);
+    good(&fraud.replace("shadow", "replace"), &[]);
+    good(&format!("{fraud}[journal]\nretention_days = 0\n"), &[]);
+}
+
+#[test]
 fn a_slot_is_found_in_the_environment_without_regard_to_case() {
     let text = "[slots.Fraud-XGB.cache]\nttl_s = 5";
     let slots = |variable: &str| -> Vec<String> {

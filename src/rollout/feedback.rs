@@ -32,6 +32,15 @@ pub enum Given {
     Class(String),
 }
 
+/// The labels of one call.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Those for the journal.
+    pub labels: Vec<Label>,
+    /// For each label of the call, in order: why it does not go to the journal, or `None`.
+    pub reasons: Vec<Option<String>>,
+}
+
 /// How far in the future an event may be: clocks differ.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
@@ -42,64 +51,76 @@ impl Counts {
         NAMES.into_iter().zip(counts).collect()
     }
 
-    fn add(&self, name: &str) {
+    fn add(&self, name: &str, labels: u64) {
         if let Some(index) = NAMES.iter().position(|it| *it == name) {
-            self.0[index].fetch_add(1, Ordering::Relaxed);
+            self.0[index].fetch_add(labels, Ordering::Relaxed);
         }
     }
 }
 
+impl Batch {
+    /// Sorts labels, and those that were found wrong, in the order of their call.
+    pub fn new(checked: impl Iterator<Item = Result<Label, String>>) -> Batch {
+        let mut batch = Batch::default();
+        for label in checked {
+            match label {
+                Ok(label) => {
+                    batch.labels.push(label);
+                    batch.reasons.push(None);
+                }
+                Err(reason) => batch.reasons.push(Some(reason)),
+            }
+        }
+        batch
+    }
+}
+
 impl Rollout {
-    /// Takes labels, and says of each what became of it, in the same order.
+    /// Takes labels; a receipt for each, in the same order.
     ///
     /// # Errors
     /// What the journal says; then those of this call may be sent again.
-    pub async fn label(
-        &self,
-        labels: Vec<Result<Label, String>>,
-    ) -> Result<Vec<Result<Receipt, String>>, Error> {
-        let mut good = Vec::with_capacity(labels.len());
-        let mut bad = Vec::with_capacity(labels.len());
-        for label in labels {
-            match label {
-                Ok(label) => {
-                    good.push(label);
-                    bad.push(None);
-                }
-                Err(reason) => bad.push(Some(reason)),
-            }
-        }
+    pub async fn label(&self, labels: Vec<Label>) -> Result<Vec<Receipt>, Error> {
         if !self.0.server.is_started() {
             let message = "the models were not all looked at yet";
             return Err(Error::new(Code::NotReady, message));
         }
+        if labels.is_empty() {
+            return Ok(Vec::new());
+        }
         let shared = Arc::clone(&self.0);
         let terms = move |slot: &str| shared.terms(slot);
-        let mut receipts = match good.is_empty() {
-            true => Vec::new(),
-            false => {
-                let journal = &self.0.journal;
-                journal.put_all(good, now_ms(), Arc::new(terms)).await?
-            }
-        }
-        .into_iter();
-        let mut answers = Vec::with_capacity(bad.len());
-        for reason in bad {
+        let journal = &self.0.journal;
+        journal.put_all(labels, now_ms(), Arc::new(terms)).await
+    }
+
+    /// Says of each label of a [`Batch`] what became of it, in the order of the call, and counts it.
+    /// `receipts` are those of [`Rollout::label`].
+    pub fn settle(
+        &self,
+        reasons: Vec<Option<String>>,
+        receipts: Vec<Receipt>,
+    ) -> Vec<Result<Receipt, String>> {
+        let mut receipts = receipts.into_iter();
+        let mut answers = Vec::with_capacity(reasons.len());
+        for reason in reasons {
             let answer = match reason {
                 Some(reason) => Err(reason),
                 None => match receipts.next() {
                     None => Err("the journal did not answer for it".to_string()),
-                    Some(receipt) => match &receipt.status {
-                        Status::Refused(reason) => Err(reason.clone()),
-                        _ => Ok(receipt),
-                    },
+                    Some(receipt) => settled(receipt),
                 },
             };
             let name = answer.as_ref().map_or("refused", |it| it.status.name());
-            self.0.counts.add(name);
+            self.0.counts.add(name, 1);
             answers.push(answer);
         }
-        Ok(answers)
+        answers
+    }
+
+    /// Counts labels that were refused with their whole request.
+    pub fn refuse(&self, labels: u64) {
+        self.0.counts.add("refused", labels);
     }
 
     /// A label's value as a number: a class by its name is its place among the classes of the slot's
@@ -145,6 +166,14 @@ impl Shared {
             horizon_ms: i64::try_from(settings.horizon_ms).unwrap_or(i64::MAX),
             values,
         })
+    }
+}
+
+/// What the caller is told of a label that the journal looked at.
+fn settled(receipt: Receipt) -> Result<Receipt, String> {
+    match receipt.status {
+        Status::Refused(reason) => Err(reason),
+        _ => Ok(receipt),
     }
 }
 

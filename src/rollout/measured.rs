@@ -14,6 +14,9 @@ pub fn journal(health: &Health) -> Journal {
         written_rows: health.written_rows,
         lag_ms: health.lag_ms,
         bytes: health.bytes,
+        met_labels: health.met_labels,
+        expired_labels: health.expired_labels,
+        removed_rows: health.removed_rows,
     }
 }
 

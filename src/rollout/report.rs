@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Rollout;
 use super::decide::{Decision, Guard};
 use super::document::{Dismissed, Name};
 use super::gate::Finding;
@@ -38,6 +39,15 @@ pub struct Report {
     pub cost_of_waiting: Option<Waiting>,
     /// The newest last.
     pub dismissed: Vec<Dismissed>,
+}
+
+/// A report as it is answered: what the controller saw, and what its settings say of it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Answer<'a> {
+    #[serde(flatten)]
+    pub report: &'a Report,
+    /// Whether a mistake costs anything; without, no money is ever saved or lost.
+    pub costs_configured: bool,
 }
 
 /// A revision and what is known of its quality.
@@ -104,4 +114,19 @@ pub struct Waiting {
     pub per_hour: f64,
     pub lower: f64,
     pub upper: f64,
+}
+
+impl Rollout {
+    /// A report for those who asked for it.
+    pub fn answer<'a>(&self, report: &'a Report) -> Answer<'a> {
+        let settings = self.0.settings.of(&report.slot);
+        let costs = &settings.costs;
+        let has_amount = costs.amount_rate > 0.0 && !settings.amount_feature.is_empty();
+        Answer {
+            report,
+            costs_configured: costs.false_positive > 0.0
+                || costs.false_negative > 0.0
+                || has_amount,
+        }
+    }
 }

@@ -38,6 +38,12 @@ pub struct Journal {
     pub written_rows: u64,
     pub lag_ms: u64,
     pub bytes: u64,
+    /// Labels that waited for a prediction which came later.
+    pub met_labels: u64,
+    /// Labels that waited in vain.
+    pub expired_labels: u64,
+    /// Predictions that left by age or size.
+    pub removed_rows: u64,
 }
 
 /// A revision's quality over matured outcomes.
@@ -239,6 +245,21 @@ impl Journal {
             [
                 (labels([("outcome", "written")]), self.written_rows),
                 (labels([("outcome", "dropped")]), self.dropped_rows),
+            ],
+        )?;
+        counters(
+            encoder,
+            "hedgerow_journal_removed_rows",
+            "Predictions that left the journal by age or size.",
+            [(Labels::new(), self.removed_rows)],
+        )?;
+        counters(
+            encoder,
+            "hedgerow_feedback_waited_labels",
+            "Labels that came before their prediction: those whose prediction came, and those that waited in vain.",
+            [
+                (labels([("outcome", "met")]), self.met_labels),
+                (labels([("outcome", "expired")]), self.expired_labels),
             ],
         )
     }

@@ -5,6 +5,7 @@ mod challengers;
 mod crash;
 mod feedback;
 mod outage;
+mod refusals;
 mod replicas;
 mod stages;
 mod story;
@@ -12,6 +13,7 @@ mod story;
 use std::path::Path;
 use std::sync::Arc;
 
+use hedgerow::api::ModelControl;
 use hedgerow::app::Running;
 use hedgerow::config::Config;
 use hedgerow::journal::decisions;

@@ -11,8 +11,7 @@ use uuid::fmt::Hyphenated;
 
 use super::pb::infer_parameter::ParameterChoice;
 use super::{decode, encode, pb, short, timeout, version};
-use crate::api::http::given_key;
-use crate::api::{Shared, explain, request_id};
+use crate::api::{Shared, explain, key as keys, request_id};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, Names, Prediction};
@@ -85,7 +84,7 @@ pub async fn infer(
         slot: &asked.slot,
         revision: asked.revision,
         explain: asked.explain,
-        key: asked.key.or_else(|| given_key(headers)),
+        key: keys::of(asked.key, headers)?,
         outputs: asked.outputs,
         tensors: asked.tensors,
         deadline: shared.deadline(received, timeout),
@@ -131,13 +130,16 @@ fn key(
     let Some(parameter) = parameters.get("key") else {
         return Ok(None);
     };
+    let expected = || Error::invalid(format!("parameter \"key\": {}", keys::EXPECTED));
     match &parameter.parameter_choice {
         Some(ParameterChoice::StringParam(text)) => Ok(Some(Cow::Owned(text.clone()))),
         Some(ParameterChoice::Int64Param(number)) => Ok(Some(Cow::Owned(number.to_string()))),
         Some(ParameterChoice::Uint64Param(number)) => Ok(Some(Cow::Owned(number.to_string()))),
-        _ => Err(Error::invalid(
-            "parameter \"key\": expected a text or a whole number",
-        )),
+        Some(ParameterChoice::DoubleParam(number)) => {
+            let digits = keys::digits(*number).ok_or_else(expected)?;
+            Ok(Some(Cow::Owned(digits)))
+        }
+        _ => Err(expected()),
     }
 }
 
@@ -156,7 +158,11 @@ fn explained(parameters: &HashMap<String, pb::InferParameter>) -> Result<Option<
     asked.map(Some)
 }
 
-fn header(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+/// The time that the header `grpc-timeout` leaves.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn header(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };

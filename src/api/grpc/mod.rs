@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod health;
 mod infer;
+mod labels;
 mod metadata;
 mod repository;
 mod slots;
@@ -28,10 +29,9 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge};
-use super::{Listener, Shared};
+use super::{Listener, Shared, feedback};
 use crate::error::{Code, Error};
 pub use infer::decode_infer;
-use loop_pb::feedback_server::FeedbackServer;
 use loop_pb::rollout_server::RolloutServer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 
@@ -71,13 +71,16 @@ const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// The trailer that says how a call ended.
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the paths of the service's methods begin with.
-const METHODS: &str = "/inference.GRPCInferenceService/";
+/// The path of labels.
+const LABEL: &str = "/hedgerow.v1.Feedback/Label";
+
+/// What the paths begin with whose methods take one message.
+const METHODS: [&str; 2] = ["/inference.GRPCInferenceService/", "/hedgerow.v1."];
 
 /// What comes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Answers a request: predictions by a straight lane, all else by `router`.
+/// Answers a request: predictions and labels by straight lanes, all else by `router`.
 pub async fn answer(
     shared: &Shared,
     router: &Router,
@@ -85,19 +88,27 @@ pub async fn answer(
 ) -> axum::http::Response<Body> {
     let received = Instant::now();
     let (parts, body) = request.into_parts();
-    if parts.method != Method::POST || !parts.uri.path().starts_with(METHODS) {
+    let path = parts.uri.path();
+    if !METHODS.iter().any(|it| path.starts_with(it)) {
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
         return routed(router, request).await;
     }
-    // All methods of the service take one message: its limits are the same whoever decodes it.
+    if parts.method != Method::POST {
+        return refusal(Error::new(Code::MethodNotAllowed, "method: expected POST"));
+    }
+    // All methods of these services take one message: its limits are the same whoever decodes it.
     let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
     let mut charge = Charge::new(&shared.bodies);
     let deadline = shared.deadline(received, None);
     let bytes = match body::read(body, limit, deadline, &mut charge).await {
         Ok(bytes) => bytes,
+        Err(error) if path == LABEL => return refusal(feedback::refused(shared, 1, error)),
         Err(error) => return refusal(error),
     };
-    let path = parts.uri.path();
+    if path == LABEL {
+        let answer = labels::label(shared, &parts.headers, received, (bytes, charge)).await;
+        return answer.unwrap_or_else(refusal);
+    }
     if path == PREDICT
         && let Some(packing) = Packing::of(&parts.headers)
     {
@@ -119,7 +130,7 @@ async fn routed(
     }
 }
 
-/// How a prediction's message may come.
+/// How the message of a lane may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     Plain,
@@ -127,7 +138,7 @@ enum Packing {
 }
 
 impl Packing {
-    /// What the headers say; `None` where tonic has to look at it.
+    /// What the headers say; `None` for what the lanes do not know.
     fn of(headers: &HeaderMap) -> Option<Packing> {
         let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
@@ -174,6 +185,11 @@ async fn predict(
         }
     };
     let message = infer::infer(shared, headers, received, request).await?;
+    framed(&message).map(answered)
+}
+
+/// A message with its prefix.
+fn framed(message: &impl Message) -> Result<Vec<u8>, Error> {
     let length = message.encoded_len();
     let mut bytes = Vec::with_capacity(PREFIX + length);
     bytes.put_u8(0);
@@ -181,6 +197,11 @@ async fn predict(
     message
         .encode(&mut bytes)
         .map_err(|_| Error::internal("the answer cannot be encoded"))?;
+    Ok(bytes)
+}
+
+/// The answer of one message that [`framed`] wrote.
+fn answered(bytes: Vec<u8>) -> axum::http::Response<Body> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
     let body = Body::Message(Some(bytes.into()), Some(trailers));
@@ -189,7 +210,7 @@ async fn predict(
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
-    Ok(response)
+    response
 }
 
 /// An error as a whole answer.
@@ -218,7 +239,7 @@ fn headless(mut body: Bytes, packing: Packing) -> Result<(bool, Bytes), Error> {
     Ok((packed, body.split_off(PREFIX)))
 }
 
-/// The services as one router.
+/// The services as one router. Labels are not among them: they have a lane of their own.
 pub fn router(shared: Shared) -> Router {
     let gzip = CompressionEncoding::Gzip;
     let body_bytes_max = shared.settings.body_bytes_max;
@@ -226,18 +247,16 @@ pub fn router(shared: Shared) -> Router {
     let slots = slots::Loop {
         shared: shared.clone(),
     };
-    let feedback = FeedbackServer::new(slots.clone())
+    let rollout = RolloutServer::new(slots)
         .max_decoding_message_size(body_bytes_max)
         .accept_compressed(gzip)
         .send_compressed(gzip);
-    let rollout = RolloutServer::new(slots);
     let inference = GrpcInferenceServiceServer::new(Inference { shared })
         .max_decoding_message_size(body_bytes_max)
         .accept_compressed(gzip)
         .send_compressed(gzip);
     let routes = Routes::new(InterceptedService::new(inference, Stamp))
         .add_service(health)
-        .add_service(feedback)
         .add_service(rollout);
     with_reflection(routes).into_axum_router()
 }

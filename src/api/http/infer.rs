@@ -11,7 +11,7 @@ use super::data::{self, List};
 use super::json::{Kind, Reader};
 use super::{Answer, Call};
 use crate::api::body::{Body, Held};
-use crate::api::{Shared, explain, request_id};
+use crate::api::{Shared, explain, key, request_id};
 use crate::error::{Code, Error};
 use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
@@ -106,7 +106,7 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         tensors: asked.tensors,
         outputs: asked.outputs,
         explain: asked.explain,
-        key: asked.key.or_else(|| given_key(call.headers)),
+        key: key::of(asked.key, call.headers)?,
         deadline: shared.deadline(call.received, timeout),
         protocol: Protocol::Http,
         received: call.received,
@@ -252,12 +252,6 @@ pub fn timeout(headers: &HeaderMap, parameter_us: Option<u64>) -> Result<Option<
     Ok(Some(
         parameter.map_or(header, |parameter| parameter.min(header)),
     ))
-}
-
-/// The caller's key, where the request itself has none.
-pub fn given_key(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    let given = headers.get("x-hedgerow-key")?;
-    given.to_str().ok().map(Cow::Borrowed)
 }
 
 /// The caller's request id.
@@ -408,19 +402,18 @@ pub fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, Error> 
     Ok(found)
 }
 
-/// A key is a text; numbers are taken as they are written, for callers whose keys are numbers.
+/// A key is a text, or a whole number for callers whose keys are numbers.
 fn key_parameter<'a>(reader: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, Error> {
+    let expected = |reader: &Reader<'a>| reader.error(&format!("key: {}", key::EXPECTED));
     match reader.kind()? {
         Kind::Text => reader.text().map(Some),
         Kind::Null => reader.null().map(|()| None),
         Kind::Number => {
-            let number = reader.number()?;
-            if number.fract() != 0.0 || number.abs() > 9e15 {
-                return Err(reader.error("expected a key: a text or a whole number"));
-            }
-            Ok(Some(Cow::Owned(format!("{number:.0}"))))
+            let digits = key::digits(reader.number()?);
+            let digits = digits.ok_or_else(|| expected(reader))?;
+            Ok(Some(Cow::Owned(digits)))
         }
-        _ => Err(reader.error("expected a key: a text or a whole number")),
+        _ => Err(expected(reader)),
     }
 }
 

@@ -26,7 +26,7 @@ use super::{Listener, Shared};
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
 use crate::telemetry::trials::Trials;
-pub use infer::{decode_infer, given_key};
+pub use infer::decode_infer;
 
 /// What handlers of one listener share.
 #[derive(Clone, Debug)]

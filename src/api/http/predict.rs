@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use smallvec::smallvec;
 
 use super::data::{self, List};
-use super::infer::{given_key, parameters, timeout, write_prediction};
+use super::infer::{parameters, timeout, write_prediction};
 use super::json::{Kind, Reader};
 use super::{Answer, Call};
-use crate::api::Shared;
 use crate::api::body::{Body, Held};
+use crate::api::{Shared, key};
 use crate::error::Error;
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
@@ -51,7 +51,7 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         tensors: decoded.tensors,
         outputs: Names::new(),
         explain: decoded.explain,
-        key: decoded.key.or_else(|| given_key(call.headers)),
+        key: key::of(decoded.key, call.headers)?,
         deadline: shared.deadline(call.received, timeout(call.headers, None)?),
         protocol: Protocol::Http,
         received: call.received,

@@ -1,16 +1,21 @@
 //! `/v1/feedback` and `/v1/slots`: labels in; trials, decisions and an operator's word.
 
+use std::time::Instant;
+
 use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::fmt::Hyphenated;
 
-use super::{Context, Routed, json_answer, whole_body};
-use crate::api::control::{actor, limited, loop_of, promoted};
-use crate::api::{Shared, feedback};
+use super::{Context, Routed, data, json_answer, read_body, whole_body};
+use crate::api::control::{actor, decided, limited, loop_of, promoted};
+use crate::api::{Listener, Shared, feedback};
 use crate::error::Error;
+use crate::journal::labels::Receipt;
+use crate::rollout::Ask;
 use crate::rollout::feedback::NAMES;
-use crate::rollout::{Ask, Rollout};
 
 /// The body of a promotion; empty for the only challenger's next step.
 #[derive(Debug, Default, Deserialize)]
@@ -46,27 +51,45 @@ const DECISIONS_MAX: u32 = 1000;
 /// `POST /v1/feedback`.
 pub async fn feedback(State(context): State<Context>, request: axum::extract::Request) -> Routed {
     let shared = &context.shared;
-    let rollout = loop_of(shared)?;
-    let body = whole_body(shared, request).await?;
-    let (sent, single) = match shared.is_large(body.len()) {
-        false => feedback::read(&body)?,
+    loop_of(shared)?;
+    let deadline = shared.deadline(Instant::now(), None);
+    let (parts, body) = request.into_parts();
+    let body = read_body(shared, &parts.headers, body, deadline)
+        .await
+        .map_err(|error| feedback::refused(shared, 1, error))?;
+    let read = match body.len() > feedback::LARGE {
+        false => feedback::read(&body),
         true => {
-            let work = move || feedback::read(&body);
-            shared.aside(None, work).await?
+            let body = body.clone();
+            shared.aside(deadline, move || feedback::read(&body)).await
         }
     };
-    let checked = sent
-        .into_iter()
-        .map(|sent| feedback::checked(rollout, sent?));
-    let results = rollout.label(checked.collect()).await?;
-    if let (true, [result]) = (single, results.as_slice()) {
-        return match result {
-            Ok(_) => Ok(json_answer(&feedback::told_of(result))),
-            Err(reason) => Err(Error::invalid(reason.clone())),
-        };
+    let (sent, single) = read.map_err(|error| feedback::unread(shared, error))?;
+    let write = move |results: &[Result<Receipt, String>]| written(results, single);
+    let answer = feedback::taken(shared, deadline, sent, write).await?;
+    // Its room is taken until here.
+    drop(body);
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], answer).into_response())
+}
+
+/// The answer to labels: of a single one what became of it, else of each, and how many of each kind.
+fn written(results: &[Result<Receipt, String>], single: bool) -> Result<Vec<u8>, Error> {
+    let mut json = Vec::with_capacity(results.len() * 80 + 128);
+    if let (true, [result]) = (single, results) {
+        if let Err(reason) = result {
+            return Err(Error::invalid(reason.clone()));
+        }
+        write_result(&mut json, result);
+        return Ok(json);
     }
     let mut counts = [0_u64; NAMES.len()];
-    for result in &results {
+    json.extend_from_slice(b"{\"results\":[");
+    for (index, result) in results.iter().enumerate() {
+        if index > 0 {
+            json.push(b',');
+        }
+        write_result(&mut json, result);
         let name = result.as_ref().map_or("refused", |it| it.status.name());
         if let Some(index) = NAMES.iter().position(|it| *it == name) {
             counts[index] += 1;
@@ -77,33 +100,55 @@ pub async fn feedback(State(context): State<Context>, request: axum::extract::Re
         .zip(counts)
         .map(|(name, count)| ((*name).to_string(), count.into()))
         .collect();
-    let results: Vec<Value> = results.iter().map(feedback::told_of).collect();
-    Ok(json_answer(&json!({"results": results, "counts": counts})))
+    json.extend_from_slice(b"],\"counts\":");
+    json.extend_from_slice(Value::Object(counts).to_string().as_bytes());
+    json.push(b'}');
+    Ok(json)
+}
+
+fn write_result(json: &mut Vec<u8>, result: &Result<Receipt, String>) {
+    match result {
+        Ok(receipt) => {
+            let mut id = [0; Hyphenated::LENGTH];
+            let id = receipt.feedback_id.hyphenated().encode_lower(&mut id);
+            json.extend_from_slice(b"{\"feedback_id\":\"");
+            json.extend_from_slice(id.as_bytes());
+            json.extend_from_slice(b"\",\"status\":\"");
+            json.extend_from_slice(receipt.status.name().as_bytes());
+            json.extend_from_slice(b"\"}");
+        }
+        Err(reason) => {
+            json.extend_from_slice(b"{\"status\":\"refused\",\"error\":");
+            data::write_text(json, reason);
+            json.push(b'}');
+        }
+    }
 }
 
 /// `GET /v1/slots`.
 pub async fn all(State(context): State<Context>) -> Routed {
-    context.shared.check_control(context.listener)?;
-    let reports = context.shared.rollout.as_ref().map(Rollout::reports);
-    let slots: Result<Vec<Value>, Error> = reports
-        .unwrap_or_default()
-        .iter()
-        .map(|it| value(it.as_ref()))
-        .collect();
-    Ok(json_answer(&json!({"slots": slots?})))
+    context.shared.check_trials(context.listener)?;
+    let mut slots = Vec::new();
+    if let Some(rollout) = &context.shared.rollout {
+        for report in rollout.reports() {
+            slots.push(value(&rollout.answer(&report))?);
+        }
+    }
+    Ok(json_answer(&json!({ "slots": slots })))
 }
 
 /// `GET /v1/slots/{slot}`.
 pub async fn one(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
-    context.shared.check_control(context.listener)?;
-    let report = loop_of(&context.shared)?.report(&slot)?;
-    Ok(json_answer(&value(report.as_ref())?))
+    context.shared.check_trials(context.listener)?;
+    let rollout = loop_of(&context.shared)?;
+    let report = rollout.report(&slot)?;
+    Ok(json_answer(&value(&rollout.answer(&report))?))
 }
 
 /// `GET /v1/slots/{slot}/verdict`: what a rollout controller outside asks for. `decision` is what the
 /// oldest challenger has earned, or `rollback` where the previous champion has.
 pub async fn verdict(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
-    context.shared.check_control(context.listener)?;
+    context.shared.check_trials(context.listener)?;
     let report = loop_of(&context.shared)?.report(&slot)?;
     let previous = report.previous.iter();
     let back = previous.filter(|it| it.decision == crate::rollout::decide::Decision::Rollback);
@@ -124,17 +169,12 @@ pub async fn decisions(
     Path(slot): Path<String>,
     page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
 ) -> Routed {
-    context.shared.check_control(context.listener)?;
+    context.shared.check_trials(context.listener)?;
     let Query(page) = page.map_err(|_| {
         Error::invalid("query: expected \"after\" and \"limit\", whole numbers, and nothing else")
     })?;
     let limit = page.limit.unwrap_or(DECISIONS_MAX).clamp(1, DECISIONS_MAX);
-    let rollout = loop_of(&context.shared)?;
-    let entries = rollout.decisions(&slot, page.after, limit).await?;
-    if entries.is_empty() && page.after == 0 {
-        // A slot that does not exist has no decisions either.
-        context.shared.server.slot(&slot)?;
-    }
+    let entries = decided(&context.shared, &slot, page.after, limit).await?;
     let entries: Vec<Value> = entries
         .iter()
         .map(|it| {
@@ -158,7 +198,7 @@ pub async fn promote(
     Path(slot): Path<String>,
     request: axum::extract::Request,
 ) -> Routed {
-    context.shared.check_control(context.listener)?;
+    context.shared.check_trials(context.listener)?;
     let asked: Promotion = body(&context.shared, request).await?;
     let actor = actor(asked.actor)?;
     let done = promoted(
@@ -177,7 +217,7 @@ pub async fn rollback(
     Path(slot): Path<String>,
     request: axum::extract::Request,
 ) -> Routed {
-    context.shared.check_control(context.listener)?;
+    context.shared.check_trials(context.listener)?;
     let asked: Rollback = body(&context.shared, request).await?;
     let reason = asked
         .reason
@@ -199,7 +239,8 @@ pub async fn health(State(context): State<Context>) -> Routed {
         json!({
             "store": health.store,
             "connected": health.connected,
-            "error": health.error,
+            // A store's words may name machines and users.
+            "error": health.error.filter(|_| context.listener == Listener::Admin),
             "queued_rows": health.queued_rows,
             "dropped_rows": health.dropped_rows,
             "lag_ms": health.lag_ms,
@@ -227,7 +268,8 @@ async fn body<T: Default + for<'a> Deserialize<'a>>(
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body).map_err(|error| Error::invalid(format!("body: {error}")))
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid(format!("body: {}", feedback::told(&error))))
 }
 
 fn value<T: serde::Serialize>(of: &T) -> Result<Value, Error> {

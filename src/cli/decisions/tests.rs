@@ -127,6 +127,7 @@ fn verifying_reads_to_the_end_and_the_exit_code_tells() {
         with_server(answers, |connection| {
             verify(
                 &connection.client().unwrap(),
+                "fraud",
                 &arguments("decisions fraud --verify"),
             )
         })
@@ -143,12 +144,42 @@ fn verifying_reads_to_the_end_and_the_exit_code_tells() {
 }
 
 #[test]
+fn without_a_slot_every_chain_is_verified() {
+    let verified = |chain: &[Served]| {
+        let slots = r#"{"slots":[{"slot":"fraud"},{"slot":"none yet"}]}"#;
+        let (whole, end) = (page(chain), page(&[]));
+        let is_whole = checked(&[chain]).is_ok();
+        let mut answers = vec![(200, slots), (200, &*whole), (200, &*end), (200, &*end)];
+        if !is_whole {
+            // A broken chain is not read further, and the next one is.
+            answers.pop();
+        }
+        with_server(&answers, |connection| {
+            let mut arguments = arguments("decisions --verify");
+            arguments.connection = connection.clone();
+            run(&arguments)
+        })
+    };
+    let mut chain = chain_of(3);
+    let (code, requests) = verified(&chain);
+    assert_eq!(code, ExitCode::SUCCESS);
+    let last = requests.last().unwrap();
+    assert!(
+        last.starts_with("GET /v1/slots/none%20yet/decisions?"),
+        "{last}"
+    );
+    chain[2].at_ms += 1;
+    let (code, requests) = verified(&chain);
+    assert_eq!((code, requests.len()), (ExitCode::FAILURE, 3));
+}
+
+#[test]
 fn a_server_that_repeats_itself_is_not_asked_for_ever() {
     let chain = chain_of(2);
     let again = page(&chain);
     let ((), _) = with_server(&[(200, &again), (200, &again)], |connection| {
         let client = connection.client().unwrap();
-        let reason = newest(&client, &arguments("decisions fraud")).unwrap_err();
+        let reason = newest(&client, "fraud", 20).unwrap_err();
         assert_eq!(reason, "fraud: the server gives decisions up to 2 again");
     });
 }
@@ -157,14 +188,10 @@ fn a_server_that_repeats_itself_is_not_asked_for_ever() {
 fn the_newest_are_listed_last_and_nothing_reaches_the_terminal_unread() {
     let chain = chain_of(30);
     let (newest, _) = with_server(&[(200, &page(&chain)), (200, &page(&[]))], |connection| {
-        newest(
-            &connection.client().unwrap(),
-            &arguments("decisions fraud --limit 2"),
-        )
-        .unwrap()
+        newest(&connection.client().unwrap(), "fraud", 2).unwrap()
     });
     assert_eq!(newest, chain[28..]);
-    let text = text(&newest, &arguments("decisions fraud"), Ink::none());
+    let text = text("fraud", &newest, &arguments("decisions fraud"), Ink::none());
     let lines: Vec<&str> = text.lines().collect();
     let expected = [
         " no.  when (UTC)           decision  from -> to   stage   who               why",
@@ -178,7 +205,8 @@ fn the_newest_are_listed_last_and_nothing_reaches_the_terminal_unread() {
 #[test]
 fn json_is_a_line_for_each_decision_as_it_was_hashed() {
     let chain = chain_of(2);
-    let text = text(&chain, &arguments("decisions fraud --json"), Ink::none());
+    let arguments = arguments("decisions fraud --json");
+    let text = text("fraud", &chain, &arguments, Ink::none());
     let read: Vec<Served> = text
         .lines()
         .map(|it| serde_json::from_str(it).unwrap())

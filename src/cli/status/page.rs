@@ -142,6 +142,9 @@ fn waiting(report: &Report, ink: Ink) -> Vec<String> {
     let challengers = &report.challengers;
     let value = match &report.cost_of_waiting {
         _ if challengers.is_empty() => format!("{UNKNOWN}   no challenger"),
+        _ if report.costs_configured == Some(false) => {
+            format!("{UNKNOWN}   no costs are configured: see cost_false_positive in [rollout]")
+        }
         None => format!("{UNKNOWN}   nothing is known of a challenger yet"),
         Some(_) if challengers.iter().all(|it| !it.saving.is_counted()) => {
             format!("{UNKNOWN}   no costs are configured, or no row cost a difference")

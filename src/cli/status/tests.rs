@@ -269,6 +269,12 @@ fn without_costs_nothing_is_said_to_cost_nothing() {
         &["COST OF WAITING   –   no costs are configured"],
     );
     assert!(!page(&report).contains("saved"));
+    let mut told = read(&report);
+    told.costs_configured = Some(false);
+    contains(
+        &page::text(&told, Ink::none()),
+        &["COST OF WAITING   –   no costs are configured: see cost_false_positive in [rollout]"],
+    );
 }
 
 #[test]

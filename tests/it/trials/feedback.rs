@@ -124,6 +124,11 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
             (keyed(&known, false, &[]), "joined", ""),
             (of_id(&format!("{id}.1")), "joined", ""),
             (keyed(&known, true, &[("row", 1.into())]), "duplicate", ""),
+            (
+                json!({"prediction_id": id, "row": 1, "value": true}),
+                "duplicate",
+                "",
+            ),
             (keyed(&key("early"), true, &[]), "pending", ""),
             (keyed(&key("early"), true, &[]), "duplicate", ""),
             (json!({"prediction_id": old, "value": true}), "late", ""),
@@ -191,7 +196,7 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
                 "{over} {label}: {error}"
             );
         }
-        assert_eq!(told.len(), if over == "http" { 24 } else { 21 });
+        assert_eq!(told.len(), if over == "http" { 25 } else { 22 });
 
         // Once the prediction is there the label that waited is its outcome.
         predict(running, "x", &[0.9], &key("early")).await;
@@ -206,6 +211,13 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
     }
     let (_, _, metrics) = http(running.addresses.admin, "GET /metrics", "", b"").await;
     assert!(metrics.contains(r#"status="orphan"} 2"#), "{metrics}");
+    for name in [
+        r#"hedgerow_feedback_waited_labels_total{outcome="met"} "#,
+        r#"hedgerow_feedback_waited_labels_total{outcome="expired"} 0"#,
+        "hedgerow_journal_removed_rows_total 0",
+    ] {
+        assert!(metrics.contains(name), "expected {name} in {metrics}");
+    }
     site.running.stop().await.unwrap();
 }
 
@@ -215,6 +227,7 @@ async fn bodies_that_cannot_be_taken_say_why() {
     let running = &site.running;
     let label = r#"{"slot":"x","key":"k","value":1}"#;
     let many = format!("[{}]", vec![label; 100_001].join(","));
+    let zeros = format!("[{}0]", "0,".repeat(3 << 20));
     let spaces = " ".repeat((8 << 20) + 1);
     for (body, status, says) in [
         (
@@ -225,7 +238,23 @@ async fn bodies_that_cannot_be_taken_say_why() {
         (r#"{"slot":"x","kex":"k","value":1}"#, 400, "unknown field"),
         ("", 400, "expected a JSON object"),
         ("[1", 400, "not JSON"),
-        (&many, 413, "100001 labels"),
+        (&many, 413, "at most 100000"),
+        (&zeros, 413, "at most 100000"),
+        (
+            r#"{"slot":"x","key":[[0]],"value":1}"#,
+            400,
+            "expected a text, a number",
+        ),
+        (
+            r#"{"slot":"x","key":0.5,"value":1}"#,
+            400,
+            "send it as a text",
+        ),
+        (
+            r#"{"slot":"x","key":"k","value":1,"source":""}"#,
+            400,
+            "source: expected 1 to 100 bytes",
+        ),
         (&spaces, 413, "body"),
     ] {
         let (got, _, text) = http(
@@ -250,6 +279,21 @@ async fn bodies_that_cannot_be_taken_say_why() {
         .label(loop_pb::LabelRequest { labels })
         .await;
     assert_eq!(refused.unwrap_err().code() as i32, Code::TooLarge.grpc());
+    // Two bytes of a message each.
+    let labels = vec![loop_pb::Outcome::default(); 1 << 20];
+    let refused = client(running)
+        .await
+        .label(loop_pb::LabelRequest { labels })
+        .await;
+    assert_eq!(refused.unwrap_err().code() as i32, Code::TooLarge.grpc());
+    assert_eq!(running.shared.bodies.used(), 0);
+    // Four bodies with too many, and eight that count as one each.
+    let (_, _, metrics) = http(running.addresses.admin, "GET /metrics", "", b"").await;
+    let refused = format!("{{status=\"refused\"}} {}", 4 * 100_001 + 8);
+    assert!(
+        metrics.contains(&refused),
+        "expected {refused} in {metrics}"
+    );
     site.running.stop().await.unwrap();
 
     // A server whose slots have no trials has no use for labels.
@@ -322,12 +366,29 @@ async fn keys_come_in_the_body_or_in_a_header_and_are_limited() {
     let sent = json!({"slot": "x", "key": 42, "value": true, "source": "analyst", "weight": 2.5});
     let (_, answer) = call(address, "POST /v1/feedback", &sent).await;
     assert_eq!(answer["status"], "joined", "{answer}");
+    let written = br#"{"slot":"x","key":4.2e1,"value":true,"source":"analyst","weight":2.5}"#;
+    let (_, _, text) = http(address, "POST /v1/feedback", "", written).await;
+    assert!(text.contains("duplicate"), "{text}");
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, sent.to_string().as_bytes()).unwrap();
     let packed = packed.finish().unwrap();
     let header = "content-encoding: gzip\r\n";
     let (_, _, text) = http(address, "POST /v1/feedback", header, &packed).await;
     assert!(text.contains("duplicate"), "{text}");
+    let numbered = body.replace("{\"inputs\"", "{\"parameters\":{\"key\":420e-1},\"inputs\"");
+    let (status, _, text) = http(address, path, "", numbered.as_bytes()).await;
+    assert_eq!(status, 200, "{text}");
+    until_written(running, 2).await;
+    let both = json!({"slot": "x", "key": "42", "value": true, "source": "second"});
+    let (_, answer) = call(address, "POST /v1/feedback", &both).await;
+    assert_eq!(answer["status"], "joined", "{answer}");
+    let (status, _, text) =
+        http(address, path, "x-hedgerow-key: Zürich\r\n", body.as_bytes()).await;
+    assert_eq!(status, 200, "{text}");
+    until_written(running, 3).await;
+    let sent_there = json!({"slot": "x", "key": "Zürich", "value": true});
+    let (_, answer) = call(address, "POST /v1/feedback", &sent_there).await;
+    assert_eq!(answer["status"], "joined", "{answer}");
     for key in [String::new(), "k".repeat(257)] {
         let (status, answer) = call(address, path, &infer_body(&[0.9], &key)).await;
         assert_eq!(status, 400, "{answer}");
