@@ -40,7 +40,7 @@ use writer::{COMMANDS_MAX, Command, RESERVED, Shared, Writer};
 /// How long who asks for work waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Labels of one transaction: 30 ms on SQLite and 100 ms on PostgreSQL.
+/// Labels of one transaction: 20 to 50 ms on SQLite and 50 to 100 ms on PostgreSQL.
 const LABELS_PER_TURN: usize = 1_000;
 
 /// Where the journal is kept and how much of it.
