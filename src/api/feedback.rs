@@ -13,9 +13,9 @@ use super::body::Charge;
 use super::control::loop_of;
 use super::{Shared, key};
 use crate::error::{Code, Error};
-use crate::journal::labels::{Label, Receipt, Target};
+use crate::journal::labels::{Label, Target};
 use crate::rollout::Rollout;
-use crate::rollout::feedback::{Batch, Given, check_event};
+use crate::rollout::feedback::{Batch, Given, Settled, check_event};
 use crate::serve::KEY_MAX;
 
 /// A label before it is checked. Each part may be any scalar, so that a wrong one is named.
@@ -223,7 +223,7 @@ pub async fn taken(
     shared: &Shared,
     deadline: Option<Instant>,
     sent: Vec<Result<Sent, String>>,
-    write: impl FnOnce(&[Result<Receipt, String>]) -> Result<Vec<u8>, Error> + Send + 'static,
+    write: impl FnOnce(&[Settled]) -> Result<Vec<u8>, Error> + Send + 'static,
 ) -> Result<Vec<u8>, Error> {
     let rollout = loop_of(shared)?;
     let many = sent.len() > FEW;

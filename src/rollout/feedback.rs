@@ -41,6 +41,26 @@ pub struct Batch {
     pub reasons: Vec<Option<String>>,
 }
 
+/// What became of one label of a call.
+pub type Settled = Result<Receipt, Refusal>;
+
+/// Why a label was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: String,
+    /// Sent again later it may be.
+    pub later: bool,
+}
+
+impl Refusal {
+    fn of(reason: String) -> Refusal {
+        Refusal {
+            reason,
+            later: false,
+        }
+    }
+}
+
 /// How far in the future an event may be: clocks differ.
 const AHEAD_MS: i64 = 5 * 60 * 1000;
 
@@ -96,18 +116,14 @@ impl Rollout {
 
     /// Says of each label of a [`Batch`] what became of it, in the order of the call, and counts it.
     /// `receipts` are those of [`Rollout::label`].
-    pub fn settle(
-        &self,
-        reasons: Vec<Option<String>>,
-        receipts: Vec<Receipt>,
-    ) -> Vec<Result<Receipt, String>> {
+    pub fn settle(&self, reasons: Vec<Option<String>>, receipts: Vec<Receipt>) -> Vec<Settled> {
         let mut receipts = receipts.into_iter();
         let mut answers = Vec::with_capacity(reasons.len());
         for reason in reasons {
             let answer = match reason {
-                Some(reason) => Err(reason),
+                Some(reason) => Err(Refusal::of(reason)),
                 None => match receipts.next() {
-                    None => Err("the journal did not answer for it".to_string()),
+                    None => Err(Refusal::of("the journal did not answer for it".to_string())),
                     Some(receipt) => settled(receipt),
                 },
             };
@@ -147,7 +163,7 @@ impl Rollout {
 
 impl Shared {
     /// What a slot says of its labels; `None` when it takes none.
-    fn terms(&self, slot: &str) -> Option<Terms> {
+    pub(super) fn terms(&self, slot: &str) -> Option<Terms> {
         let found = self.server.registry.slot(slot)?;
         if !self.server.watch(slot).is_on() {
             return None;
@@ -170,9 +186,13 @@ impl Shared {
 }
 
 /// What the caller is told of a label that the journal looked at.
-fn settled(receipt: Receipt) -> Result<Receipt, String> {
+fn settled(receipt: Receipt) -> Settled {
     match receipt.status {
-        Status::Refused(reason) => Err(reason),
+        Status::Refused(reason) => Err(Refusal::of(reason)),
+        Status::Busy(reason) => Err(Refusal {
+            reason,
+            later: true,
+        }),
         _ => Ok(receipt),
     }
 }

@@ -137,6 +137,13 @@ impl Rollout {
             };
             *lock(&shared.backlog) = shadow::start(records, supervisor, Arc::new(sink))?;
         }
+        let weak = Arc::downgrade(&shared);
+        shared.journal.set_terms(Arc::new(move |slot| {
+            // The journal outlives who serves; and before the models were looked at, nobody knows what a
+            // slot takes.
+            let shared = weak.upgrade()?;
+            shared.server.is_started().then(|| shared.terms(slot))?
+        }));
         let controller = Controller::new(Arc::clone(&shared), commands);
         let stop = supervisor.clone();
         let alive = Arc::clone(&shared.alive);

@@ -16,7 +16,7 @@ use crate::api::body::{self, Body, Charge};
 use crate::api::control::loop_of;
 use crate::api::feedback::{self, Scalar, Sent};
 use crate::error::{Code, Error};
-use crate::journal::labels::Receipt;
+use crate::rollout::feedback::Settled;
 use pb::outcome::{Target, Value as Given};
 
 /// The labels of a call.
@@ -41,7 +41,7 @@ pub async fn label(
     let read = read(shared, headers, deadline, body).await;
     let (labels, charge) = read.map_err(|error| feedback::refused(shared, 1, error))?;
     let labels = labels.map_err(|error| feedback::unread(shared, error))?;
-    let write = |results: &[Result<Receipt, String>]| {
+    let write = |results: &[Settled]| {
         let results = results.iter().map(told).collect();
         framed(&pb::LabelResponse { results })
     };
@@ -140,17 +140,19 @@ fn sent(outcome: pb::Outcome) -> Sent {
     }
 }
 
-fn told(result: &Result<Receipt, String>) -> Told {
+fn told(result: &Settled) -> Told {
     match result {
         Ok(receipt) => Told {
             status: receipt.status.name().to_string(),
             feedback_id: receipt.feedback_id.hyphenated().to_string(),
             error: String::new(),
+            retry: false,
         },
-        Err(reason) => Told {
+        Err(refusal) => Told {
             status: "refused".to_string(),
             feedback_id: String::new(),
-            error: reason.clone(),
+            error: refusal.reason.clone(),
+            retry: refusal.later,
         },
     }
 }

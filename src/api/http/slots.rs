@@ -13,9 +13,8 @@ use super::{Context, Routed, data, json_answer, read_body, whole_body};
 use crate::api::control::{actor, decided, limited, loop_of, promoted};
 use crate::api::{Listener, Shared, feedback};
 use crate::error::Error;
-use crate::journal::labels::Receipt;
 use crate::rollout::Ask;
-use crate::rollout::feedback::NAMES;
+use crate::rollout::feedback::{NAMES, Settled};
 
 /// The body of a promotion; empty for the only challenger's next step.
 #[derive(Debug, Default, Deserialize)]
@@ -65,7 +64,7 @@ pub async fn feedback(State(context): State<Context>, request: axum::extract::Re
         }
     };
     let (sent, single) = read.map_err(|error| feedback::unread(shared, error))?;
-    let write = move |results: &[Result<Receipt, String>]| written(results, single);
+    let write = move |results: &[Settled]| written(results, single);
     let answer = feedback::taken(shared, deadline, sent, write).await?;
     // Its room is taken until here.
     drop(body);
@@ -74,11 +73,14 @@ pub async fn feedback(State(context): State<Context>, request: axum::extract::Re
 }
 
 /// The answer to labels: of a single one what became of it, else of each, and how many of each kind.
-fn written(results: &[Result<Receipt, String>], single: bool) -> Result<Vec<u8>, Error> {
+fn written(results: &[Settled], single: bool) -> Result<Vec<u8>, Error> {
     let mut json = Vec::with_capacity(results.len() * 80 + 128);
     if let (true, [result]) = (single, results) {
-        if let Err(reason) = result {
-            return Err(Error::invalid(reason.clone()));
+        if let Err(refusal) = result {
+            return Err(match refusal.later {
+                true => Error::overloaded(refusal.reason.clone()),
+                false => Error::invalid(refusal.reason.clone()),
+            });
         }
         write_result(&mut json, result);
         return Ok(json);
@@ -106,7 +108,7 @@ fn written(results: &[Result<Receipt, String>], single: bool) -> Result<Vec<u8>,
     Ok(json)
 }
 
-fn write_result(json: &mut Vec<u8>, result: &Result<Receipt, String>) {
+fn write_result(json: &mut Vec<u8>, result: &Settled) {
     match result {
         Ok(receipt) => {
             let mut id = [0; Hyphenated::LENGTH];
@@ -117,10 +119,13 @@ fn write_result(json: &mut Vec<u8>, result: &Result<Receipt, String>) {
             json.extend_from_slice(receipt.status.name().as_bytes());
             json.extend_from_slice(b"\"}");
         }
-        Err(reason) => {
+        Err(refusal) => {
             json.extend_from_slice(b"{\"status\":\"refused\",\"error\":");
-            data::write_text(json, reason);
-            json.push(b'}');
+            data::write_text(json, &refusal.reason);
+            json.extend_from_slice(match refusal.later {
+                true => b",\"retry\":true}",
+                false => b"}",
+            });
         }
     }
 }

@@ -27,11 +27,7 @@ pub struct Health {
 #[must_use]
 pub fn trip(policy: &Policy, health: &Health) -> Option<String> {
     let rates = [
-        (
-            "failed requests",
-            health.errors,
-            policy.error_rate_max,
-        ),
+        ("failed requests", health.errors, policy.error_rate_max),
         ("invalid scores", health.invalid, policy.invalid_rate_max),
     ];
     for (what, events, limit) in rates {
