@@ -214,7 +214,7 @@ async fn every_status_of_a_label_is_the_same_over_both_protocols() {
     for name in [
         r#"hedgerow_feedback_waited_labels_total{outcome="met"} "#,
         r#"hedgerow_feedback_waited_labels_total{outcome="expired"} 0"#,
-        "hedgerow_journal_removed_rows_total 0",
+        "hedgerow_journal_removed_rows_total{} 0",
     ] {
         assert!(metrics.contains(name), "expected {name} in {metrics}");
     }
