@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +33,9 @@ pub enum Priority {
     Bulk,
     /// What they leave, one part in seventy: nobody waits for it.
     Background,
+    /// Only what nobody else wants; whoever wakes takes the processor at once, where the others may
+    /// first finish a slice of milliseconds.
+    Idle,
 }
 
 impl Priority {
@@ -40,7 +44,7 @@ impl Priority {
         match self {
             Priority::Normal => 0,
             Priority::Bulk => 10,
-            Priority::Background => 19,
+            Priority::Background | Priority::Idle => 19,
         }
     }
 }
@@ -114,6 +118,14 @@ impl Supervisor {
                     let thread = Some(rustix::thread::gettid());
                     // Where the system refuses it, the work is done all the same.
                     let _lowered = rustix::process::setpriority_process(thread, priority.nice());
+                }
+                if priority == Priority::Idle {
+                    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+                    let id = thread_priority::unix::thread_native_id();
+                    let least = thread_priority::ThreadPriority::Min;
+                    // As above.
+                    let _idle =
+                        thread_priority::unix::set_thread_priority_and_policy(id, least, idle);
                 }
                 work();
             })

@@ -66,7 +66,7 @@ pub fn start(
         take(&records, &queue, &stop, &direct);
     })?;
     let stop = supervisor.clone();
-    supervisor.thread("shadow", Priority::Background, move || {
+    supervisor.thread("shadow", Priority::Idle, move || {
         score(&waiting, &stop, &sink);
     })?;
     Ok(bytes)
