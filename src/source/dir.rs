@@ -6,6 +6,9 @@
 //! Names that begin with a dot or end in `.tmp` or `.part` are not looked at: write aside, then
 //! rename. A revision that was refused is tried again when its files change.
 
+mod arrange;
+mod folder;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +20,10 @@ use super::{Action, Command, Files, Repository};
 use crate::error::{Code, Error};
 use crate::model::artifact::Artifact;
 use crate::model::revision::{self, Revision};
-use crate::model::slot::{Arrival, Named, Plan, Roles, Slot, State};
+use crate::model::slot::{Arrival, Plan, Slot, State};
 use crate::serve::Server;
 use crate::task::{Priority, Supervisor};
+use folder::{Listing, Scan, plain_name, scan};
 
 /// Where models lie and how they are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,20 +81,8 @@ enum Place {
 /// Why a decided revision is refused.
 const CHANGED: &str = "its files are not those that were decided on; give them a new number";
 
-/// Why nothing of a slot with trials is loaded at first.
-const UNREAD: &str = "what was decided of it is not known before the journal answers";
-
-/// Why a challenger is not loaded.
-const NO_CHAMPION: &str = "its slot has no champion, and it answers only when it is promoted";
-
 /// Time between two looks at revisions that left and may still be in use.
 const SWEEP: Duration = Duration::from_millis(200);
-
-/// Names, sizes and modification times below a revision's folder, and the folder's own time.
-type Listing = Vec<(String, u64, SystemTime)>;
-
-/// The revisions of every slot, as they lie in the folder.
-type Scan = BTreeMap<String, BTreeMap<u64, Listing>>;
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -258,130 +250,6 @@ impl Watcher {
         }
     }
 
-    /// Loads what was decided for a slot with trials, and takes newcomers as its `on_arrival` says.
-    async fn arrange(&mut self, slot: &Arc<Slot>, revisions: BTreeMap<u64, Listing>) {
-        let unread = State::Unavailable(UNREAD.to_string());
-        let plans = self.server.plans();
-        self.waits_for_plans = plans.is_none();
-        let Some(plans) = plans else {
-            for id in revisions.into_keys() {
-                slot.set_state(id, unread.clone());
-            }
-            return;
-        };
-        for (id, state) in slot.states() {
-            if state == unread {
-                slot.forget(id);
-            }
-        }
-        if self.unloaded.contains(&slot.name) {
-            return;
-        }
-        let plan = plans.get(&slot.name).cloned();
-        self.forget_tries(slot, plan.as_ref());
-        let places = plan.as_deref().map_or_else(Vec::new, places);
-        for (named, place) in &places {
-            let roles = slot.roles();
-            let resident = |it: &Arc<Roles>| it.revision(named.id).is_some();
-            if roles.as_ref().is_some_and(resident) || !revisions.contains_key(&named.id) {
-                continue;
-            }
-            let was_given_up = || plan.as_ref().is_some_and(|it| it.dismissed.contains(named));
-            let may_answer = match place {
-                Place::Challenger => false,
-                Place::Previous => !was_given_up(),
-                Place::Champion | Place::Newcomer => true,
-            };
-            if roles.is_none() && !may_answer {
-                // Alone it would answer, which nobody approved.
-                let state = State::Unavailable(NO_CHAMPION.to_string());
-                slot.set_state(named.id, state);
-                continue;
-            }
-            self.try_load(slot, named.id, *place).await;
-        }
-        let floor = self.held.get(&slot.name).copied().unwrap_or(0);
-        let decided = plan.as_ref().map_or(0, |plan| plan.champion.id);
-        for id in revisions.into_keys().rev() {
-            if id <= floor || plan.as_ref().is_some_and(|plan| plan.named(id).is_some()) {
-                continue;
-            }
-            let champion = slot.roles().map(|roles| roles.champion.id);
-            match champion {
-                // The first revision of a slot that nothing was decided of answers.
-                None if plan.is_none() => self.try_load(slot, id, Place::Champion).await,
-                Some(champion) if id > champion.max(decided) => {
-                    self.try_load(slot, id, Place::Newcomer).await;
-                }
-                _ => {}
-            }
-        }
-        let waits = |state: &State| matches!(state, State::Settling | State::Loading);
-        if !slot.states().values().any(waits) {
-            self.arranged.insert(slot.name.clone());
-        }
-    }
-
-    /// What was decided to be loaded under this id.
-    fn decided(&self, name: &str, id: u64) -> Option<Named> {
-        let plans = self.server.plans()?;
-        plans.get(name)?.resident(id).cloned()
-    }
-
-    /// The revision that was decided to answer, where it lies in the folder and is not loaded.
-    fn absent_champion(&self, name: &str) -> Option<u64> {
-        let plans = self.server.plans()?;
-        let id = plans.get(name)?.champion.id;
-        let is_here = self.seen.contains_key(&(name.to_string(), id));
-        let roles = self.server.registry.slot(name)?.roles();
-        let is_loaded = roles.is_some_and(|roles| roles.revision(id).is_some());
-        (is_here && !is_loaded).then_some(id)
-    }
-
-    /// A new plan may ask for what was tried before.
-    fn forget_tries(&mut self, slot: &Slot, plan: Option<&Arc<Plan>>) {
-        let Some(plan) = plan else { return };
-        let known = self.plans.get(&slot.name);
-        if known.is_some_and(|known| Arc::ptr_eq(known, plan)) {
-            return;
-        }
-        self.plans.insert(slot.name.clone(), Arc::clone(plan));
-        for (named, _) in places(plan) {
-            if let Some(seen) = self.seen.get_mut(&(slot.name.clone(), named.id)) {
-                seen.tried = false;
-            }
-        }
-    }
-
-    /// Loads a revision that has settled and was not tried.
-    async fn try_load(&mut self, slot: &Arc<Slot>, id: u64, place: Place) {
-        let key = (slot.name.clone(), id);
-        let Some(seen) = self.seen.get(&key) else {
-            return;
-        };
-        if seen.tried {
-            return;
-        }
-        if slot
-            .roles()
-            .is_some_and(|roles| roles.revision(id).is_some())
-        {
-            tracing::warn!(
-                slot = slot.name,
-                revision = id,
-                "its files changed while it is resident: they are not loaded; give them a new number"
-            );
-        } else if settled(seen, self.settings.settle_ms) {
-            // The reason is logged and in the slot's state.
-            let _loaded = self.load(slot, id, None, place).await;
-        } else {
-            return slot.set_state(id, State::Settling);
-        }
-        if let Some(seen) = self.seen.get_mut(&key) {
-            seen.tried = true;
-        }
-    }
-
     /// Remembers a revision's files; changed files are to be tried again.
     fn note(&mut self, slot: &Slot, id: u64, files: &Listing) {
         let key = (slot.name.clone(), id);
@@ -435,19 +303,6 @@ impl Watcher {
                 self.server.registry.remove(&name);
                 tracing::info!(slot = name, "slot removed");
             }
-        }
-    }
-
-    /// Without its champion a slot goes back to the previous one, but not to what was rolled back from.
-    fn refuse_given_up(&self, slot: &Slot) {
-        let plans = self.server.plans();
-        let plan = plans.as_ref().and_then(|plans| plans.get(&slot.name));
-        let Some((plan, roles)) = plan.zip(slot.roles()) else {
-            return;
-        };
-        let with_trials = self.server.watch(&slot.name).arrival != Arrival::Replace;
-        if with_trials && plan.dismissed.contains(&roles.champion.named()) {
-            self.server.bury(slot.unload(NO_CHAMPION));
         }
     }
 
@@ -651,16 +506,6 @@ impl Watcher {
     }
 }
 
-/// The revisions that a plan wants loaded, the champion first, and where each belongs.
-fn places(plan: &Plan) -> Vec<(&Named, Place)> {
-    let previous = plan.previous.iter().map(|it| (it, Place::Previous));
-    let challengers = plan.challengers.iter().map(|it| (it, Place::Challenger));
-    std::iter::once((&plan.champion, Place::Champion))
-        .chain(previous)
-        .chain(challengers)
-        .collect()
-}
-
 fn prepare(
     name: &str,
     id: u64,
@@ -681,63 +526,4 @@ fn settled(seen: &Seen, settle_ms: u64) -> bool {
     let settle = Duration::from_millis(settle_ms);
     let still = |time: &SystemTime| time.elapsed().is_ok_and(|age| age >= settle);
     seen.since.elapsed() >= settle || seen.files.iter().all(|(_, _, time)| still(time))
-}
-
-/// Every slot's revisions, and folders inside slots that are not revisions.
-fn scan(dir: &Path) -> std::io::Result<(Scan, Vec<PathBuf>)> {
-    let mut found = Scan::new();
-    let mut odd = Vec::new();
-    for slot in std::fs::read_dir(dir)? {
-        let slot = slot?;
-        let name = slot.file_name().to_string_lossy().into_owned();
-        if ignored(&name) || !plain_name(&name) || !slot.path().is_dir() {
-            continue;
-        }
-        let mut revisions = BTreeMap::new();
-        // A folder may vanish between two steps: then it is not there.
-        for revision in std::fs::read_dir(slot.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let name = revision.file_name().to_string_lossy().into_owned();
-            if ignored(&name) || !revision.path().is_dir() {
-                continue;
-            }
-            match name.parse::<u64>() {
-                Ok(id) if id > 0 && id.to_string() == name => {
-                    if let Ok(files) = listing(&revision.path()) {
-                        revisions.insert(id, files);
-                    }
-                }
-                _ => odd.push(revision.path()),
-            }
-        }
-        if !revisions.is_empty() {
-            found.insert(name, revisions);
-        }
-    }
-    Ok((found, odd))
-}
-
-fn listing(dir: &Path) -> std::io::Result<Listing> {
-    let mut files = vec![(String::new(), 0, std::fs::metadata(dir)?.modified()?)];
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        // Follows links: Kubernetes mounts files as links to a folder of the moment.
-        let about = std::fs::metadata(entry.path())?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        files.push((name, about.len(), about.modified()?));
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn ignored(name: &str) -> bool {
-    name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part")
-}
-
-fn plain_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    !name.is_empty() && name.len() <= 200 && name.chars().all(plain) && !ignored(name)
 }

@@ -1,0 +1,71 @@
+//! What lies in the models folder: slots, revisions, and their files as they were seen. Reads names and
+//! times; opens no file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Names, sizes and modification times below a revision's folder, and the folder's own time.
+pub(super) type Listing = Vec<(String, u64, SystemTime)>;
+
+/// The revisions of every slot, as they lie in the folder.
+pub(super) type Scan = BTreeMap<String, BTreeMap<u64, Listing>>;
+
+/// Every slot's revisions, and folders inside slots that are not revisions.
+pub(super) fn scan(dir: &Path) -> std::io::Result<(Scan, Vec<PathBuf>)> {
+    let mut found = Scan::new();
+    let mut odd = Vec::new();
+    for slot in std::fs::read_dir(dir)? {
+        let slot = slot?;
+        let name = slot.file_name().to_string_lossy().into_owned();
+        if ignored(&name) || !plain_name(&name) || !slot.path().is_dir() {
+            continue;
+        }
+        let mut revisions = BTreeMap::new();
+        // A folder may vanish between two steps: then it is not there.
+        for revision in std::fs::read_dir(slot.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = revision.file_name().to_string_lossy().into_owned();
+            if ignored(&name) || !revision.path().is_dir() {
+                continue;
+            }
+            match name.parse::<u64>() {
+                Ok(id) if id > 0 && id.to_string() == name => {
+                    if let Ok(files) = listing(&revision.path()) {
+                        revisions.insert(id, files);
+                    }
+                }
+                _ => odd.push(revision.path()),
+            }
+        }
+        if !revisions.is_empty() {
+            found.insert(name, revisions);
+        }
+    }
+    Ok((found, odd))
+}
+
+fn listing(dir: &Path) -> std::io::Result<Listing> {
+    let mut files = vec![(String::new(), 0, std::fs::metadata(dir)?.modified()?)];
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        // Follows links: Kubernetes mounts files as links to a folder of the moment.
+        let about = std::fs::metadata(entry.path())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.push((name, about.len(), about.modified()?));
+    }
+    files.sort();
+    Ok(files)
+}
+
+pub(super) fn ignored(name: &str) -> bool {
+    name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part")
+}
+
+pub(super) fn plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && name.len() <= 200 && name.chars().all(plain) && !ignored(name)
+}
