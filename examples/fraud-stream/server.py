@@ -131,8 +131,12 @@ class Server:
 
     def look(self, path):
         status, answer = self.ask("admin", "GET", path)
-        if status == 404:
-            status, answer = self.ask("http", "GET", path)
+        for _ in range(100):
+            # Before the controller's first look there is nothing to tell.
+            if status != 503:
+                break
+            time.sleep(0.05)
+            status, answer = self.ask("admin", "GET", path)
         if status != 200:
             raise ServerError(f"GET {path} answered {status}: {answer[:300]}")
         return json.loads(answer)
