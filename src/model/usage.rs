@@ -126,8 +126,6 @@ pub struct ShadowUsage {
     pub misfits: AtomicU64,
     /// Rows whose scores were not finite.
     pub invalid: AtomicU64,
-    /// Nanoseconds in the engine.
-    pub ns: AtomicU64,
 }
 
 /// Sizes of [`Usage::batch_rows`]: up to 2^0, 2^1, … 2^20 rows; the last also holds larger calls.

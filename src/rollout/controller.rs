@@ -326,7 +326,7 @@ impl Controller {
             };
             report.challengers.push(judged.report.clone());
             if judged.judgement.decision != Decision::Hold && action.is_none() {
-                action = Some(Action::Trial(Box::new(judged), "controller".to_string()));
+                action = Some(Action::Trial(Box::new(judged)));
             }
         }
         if course.settings.is_priced() {
@@ -398,8 +398,8 @@ impl Controller {
                 acts::roll_back(&self.shared, course, "controller", &reason, Some(*trial))
             }
             Action::Retest if may => acts::retest(&self.shared, course),
-            Action::Trial(judged, actor) if may => {
-                acts::conclude(&self.shared, course, &judged, &actor)
+            Action::Trial(judged) if may => {
+                acts::conclude(&self.shared, course, &judged, "controller")
             }
             _ => return,
         };
@@ -470,7 +470,7 @@ impl Controller {
 enum Action {
     RollBack(Trip, Box<Trial>),
     Retest,
-    Trial(Box<Judged>, String),
+    Trial(Box<Judged>),
 }
 
 /// What an hour of waiting costs, by the challenger that saves most.

@@ -38,9 +38,6 @@ pub struct Previous {
     pub name: Name,
     /// The test that may roll back counts from the outcome after this one.
     pub from_seq: i64,
-    /// Tests before this one, which found that the champion is better: see [`Document::retest`].
-    #[serde(default)]
-    pub tests: u32,
     /// Whether the controller may go back to it: not when it was itself rolled back from.
     pub sound: bool,
 }
@@ -174,7 +171,6 @@ impl Document {
         self.previous = Some(Previous {
             name: old,
             from_seq,
-            tests: 0,
             sound: true,
         });
         self.since_ms = now_ms;
@@ -192,7 +188,6 @@ impl Document {
         self.previous = Some(Previous {
             name: bad,
             from_seq,
-            tests: 0,
             sound: false,
         });
         self.since_ms = now_ms;
@@ -205,7 +200,6 @@ impl Document {
     pub fn retest(&mut self, from_seq: i64) {
         if let Some(previous) = &mut self.previous {
             previous.from_seq = from_seq;
-            previous.tests += 1;
         }
     }
 

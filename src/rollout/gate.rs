@@ -141,21 +141,6 @@ pub struct Part {
     pub e_value_worse: f64,
 }
 
-impl Design {
-    /// The design of the trial that may roll back, whose pairs are [`Pair::swapped`]: each gate
-    /// [`Gate::reversed`], and `alpha` split by their number, because there any of them is enough.
-    ///
-    /// [`Pair::swapped`]: super::score::Pair::swapped
-    #[must_use]
-    pub fn reversed(&self, alpha: f64) -> Self {
-        Self {
-            gates: self.gates.iter().map(|gate| gate.reversed()).collect(),
-            alpha: alpha / self.gates.len().max(1) as f64,
-            ..self.clone()
-        }
-    }
-}
-
 impl Costs {
     /// Whether the `cost` gate can work with them: finite, none negative, the limit above 0. With
     /// others it stays inconclusive.
@@ -198,19 +183,5 @@ impl Measure {
             Task::Multiclass => matches!(self, Self::Cost | Self::LogLoss),
             Task::Regression => self == Self::SquaredError,
         }
-    }
-}
-
-impl Gate {
-    /// The gate of the test that may roll back, with the sides swapped: the old champion must be
-    /// better by more than `|bound|`. What passed as "not worse by 0.002" is undone by "worse by more
-    /// than 0.002". `recall_fpr` keeps 0, since it takes no bound above.
-    #[must_use]
-    pub fn reversed(self) -> Self {
-        let bound = match self.measure {
-            Measure::RecallFpr => 0.0,
-            _ => self.bound.abs(),
-        };
-        Self { bound, ..self }
     }
 }

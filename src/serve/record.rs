@@ -44,7 +44,7 @@ pub struct Record {
     pub roles: Arc<Roles>,
     /// Who answered.
     pub answered: Arc<Revision>,
-    /// Of its first row; see [`row_id`].
+    /// Of its first row; with `.n` after it that of row `n`.
     pub id: Uuid,
     pub key: Option<String>,
     /// Milliseconds since 1970.
@@ -288,14 +288,6 @@ pub fn new_id() -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(ms, &bits).into_uuid()
 }
 
-/// A row's prediction id: the request's for the first row, and with `.n` for row `n`.
-pub fn row_id(id: Uuid, row: usize) -> String {
-    match row {
-        0 => id.hyphenated().to_string(),
-        row => format!("{}.{row}", id.hyphenated()),
-    }
-}
-
 /// Milliseconds since 1970.
 pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -305,13 +297,6 @@ pub fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_row_is_named_by_its_place() {
-        let id = Uuid::nil();
-        assert_eq!(row_id(id, 0), "00000000-0000-0000-0000-000000000000");
-        assert_eq!(row_id(id, 12), "00000000-0000-0000-0000-000000000000.12");
-    }
 
     #[test]
     fn ids_are_of_version_7_and_in_order_of_time() {

@@ -60,7 +60,7 @@ pub struct InferResponse {
 /// What a caller is told of a recorded prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
-    /// Of the first row; see [`super::record::row_id`].
+    /// Of the first row; with `.n` after it that of row `n`.
     pub id: Uuid,
     /// Whether the caller is asked to let it through whatever the score, so that its outcome is seen.
     pub holdout: bool,

@@ -294,14 +294,11 @@ fn read(revision: &Revision, record: &Record) -> Option<Rows> {
 
 /// What the revision says; `None` when it fails or panics.
 fn predicted(revision: &Revision, rows: &Rows) -> Option<Vec<f64>> {
-    let start = Instant::now();
     let mut results = vec![0.0; rows.len() * revision.signature.result_width()];
     // An engine keeps no state between calls that a panic could leave broken.
     let done = catch_unwind(AssertUnwindSafe(|| {
         revision.engine.predict(rows, &mut results).is_ok()
     }));
-    let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    revision.usage.shadow.ns.fetch_add(ns, Ordering::Relaxed);
     done.unwrap_or(false).then_some(results)
 }
 

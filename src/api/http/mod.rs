@@ -5,6 +5,7 @@ mod decimal;
 mod infer;
 mod json;
 mod metadata;
+mod parameters;
 mod predict;
 mod repository;
 mod slots;

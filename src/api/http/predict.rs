@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use smallvec::smallvec;
 
 use super::data::{self, List};
-use super::infer::{parameters, timeout, write_prediction};
+use super::infer::{timeout, write_prediction};
 use super::json::{Kind, Reader};
+use super::parameters::parameters;
 use super::{Answer, Call};
 use crate::api::body::{Body, Held};
 use crate::api::{Shared, key};

@@ -125,9 +125,5 @@ mod tests {
             "gate \"recall_fpr > 0.1\": recall_fpr takes a bound of 0 (better in one class and worse in \
              none) or below (not worse by more, in either class)",
         );
-        let reversed = "auc > -0.002".parse::<Gate>().unwrap().reversed();
-        assert_eq!(reversed.to_string(), "auc > 0.002");
-        let reversed = "recall_fpr > -0.01".parse::<Gate>().unwrap().reversed();
-        assert_eq!(reversed.to_string(), "recall_fpr > 0");
     }
 }

@@ -319,7 +319,10 @@ fn a_pass_is_latched_until_a_correction() {
 
 #[test]
 fn a_swapped_trial_proves_the_opposite() {
-    let design = binary(&["cost > 0", "auc > -0.002"]).reversed(0.01);
+    let design = Design {
+        alpha: 0.005,
+        ..binary(&["cost > 0", "auc > 0.002"])
+    };
     assert_eq!(design.gates[1].to_string(), "auc > 0.002");
     let swapped = |skill| {
         let pairs: Vec<Pair> = stream(6_000, skill)
