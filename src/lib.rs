@@ -14,7 +14,8 @@ pub mod error;
 pub mod serve;
 pub mod task;
 pub mod telemetry;
-// Layer 3.
+// Layer 3; what is pure of it, lower layers use too.
+pub mod drift;
 pub mod journal;
 pub mod rollout;
 pub mod source;

@@ -7,7 +7,7 @@ const LAYERS: [&[&str]; 6] = [
     &["tensor", "forest"],
     &["engine", "model"],
     &["error", "task", "telemetry", "serve"],
-    &["journal", "rollout", "source"],
+    &["drift", "journal", "rollout", "source"],
     &["api"],
     &["config", "app", "cli", "main", "lib"],
 ];

@@ -1,0 +1,4 @@
+//! Drift: whether what is served is still what the model was trained on.
+
+pub mod profile;
+pub mod report;
