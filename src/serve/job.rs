@@ -80,8 +80,11 @@ impl Job<'_> {
             None => revision.signature.result_width(),
             Some(extras) => extras.result_width,
         };
-        let recorded = note.admit(&server.recorder, &self.slot, count);
-        let kept = recorded.then(|| rows.clone());
+        let kept = match revision.uid == roles.champion.uid || note.prediction.is_some() {
+            true => note.rows(&server.recorder, &self.slot, revision, &rows),
+            // Pinned by its caller, and nobody's champion.
+            false => None,
+        };
         let results = match (&self.lane.cache, &extras) {
             // Explanations are wide and seldom asked for twice: the cache is for predictions.
             (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,
