@@ -104,7 +104,10 @@ impl Server {
             watch: slot.watch.clone(),
         };
         let all = settings.slots.values().chain([&settings.slot]);
-        let records_max = match all.into_iter().any(|slot| slot.watch.is_on() || slot.watch.drift != Drift::Off) {
+        let records_max = match all
+            .into_iter()
+            .any(|slot| slot.watch.is_on() || slot.watch.drift != Drift::Off)
+        {
             true => record::RECORDS_MAX,
             false => 0,
         };

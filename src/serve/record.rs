@@ -222,7 +222,9 @@ impl Recorder {
     /// Whether a request of so many rows is to be watched for drift, as [`Recorder::admits`].
     pub fn watches(&self, slot: &Slot, rows: usize) -> bool {
         takes(&self.watched, rows) || {
-            slot.usage.unwatched.fetch_add(rows as u64, Ordering::Relaxed);
+            slot.usage
+                .unwatched
+                .fetch_add(rows as u64, Ordering::Relaxed);
             false
         }
     }
