@@ -15,6 +15,7 @@ pub mod serve;
 pub mod task;
 pub mod telemetry;
 // Layer 3.
+pub mod drift;
 pub mod journal;
 pub mod rollout;
 pub mod source;

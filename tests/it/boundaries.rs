@@ -7,7 +7,7 @@ const LAYERS: [&[&str]; 6] = [
     &["tensor", "forest"],
     &["engine", "model"],
     &["error", "task", "telemetry", "serve"],
-    &["journal", "rollout", "source"],
+    &["journal", "rollout", "drift", "source"],
     &["api"],
     &["config", "app", "cli", "main", "lib"],
 ];
