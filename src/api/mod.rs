@@ -22,6 +22,7 @@ use uuid::fmt::Hyphenated;
 
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
+use crate::drift::Drift;
 use crate::rollout::Rollout;
 use crate::serve::{Prediction, Server, record};
 use crate::source::Repository;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub repository: Repository,
     /// Labels and trials; `None` when no slot has any.
     pub rollout: Option<Rollout>,
+    /// `None` when no slot's drift may be watched.
+    pub drift: Option<Drift>,
     pub settings: Arc<Settings>,
     /// The engines that models may have here: name, and why it is missing.
     pub engines: Arc<Vec<(&'static str, Result<(), String>)>>,

@@ -287,15 +287,15 @@ impl Rollout {
         trials
     }
 
-    /// Writes what was answered, once the server was told to stop: waits for the threads of the loop,
-    /// then closes the journal. False when that takes longer than `limit`. Blocks.
-    pub fn close(&self, limit: Duration) -> bool {
+    /// Waits, once the server was told to stop, until the threads of the loop have handed what was
+    /// answered to the journal; false when that takes longer than `limit`. Blocks.
+    pub fn finish(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
-        while Arc::strong_count(&self.0.alive) > 1 && Instant::now() < end {
+        let runs = || Arc::strong_count(&self.0.alive) > 1;
+        while runs() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let left = end.saturating_duration_since(Instant::now());
-        self.0.journal.close(left)
+        !runs()
     }
 }
 
