@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Cell;
 use super::super::profile::{Categories, Category, RARE_MAX};
+use super::Cell;
 
 /// A first pass over categories.
 #[derive(Clone, Debug)]

@@ -224,7 +224,11 @@ fn alone(before: Option<&Run>, value: f64, after: Option<&Run>) -> [f64; 2] {
     };
     // A value next to its neighbour has no width to copy.
     let [below, above] = [value - width, value + width];
-    let above = if above > value { above } else { value.next_up() };
+    let above = if above > value {
+        above
+    } else {
+        value.next_up()
+    };
     [low.unwrap_or(below), high.unwrap_or(above)]
 }
 
