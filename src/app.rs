@@ -161,7 +161,12 @@ fn start_parts(
         parts.rollout = Some(Rollout::start(server, journal, rollout, supervisor)?);
     }
     if server.watches_any(record::Drift::Auto) {
-        parts.drift = Some(Drift::start(server, parts.journal.clone(), drift, supervisor)?);
+        parts.drift = Some(Drift::start(
+            server,
+            parts.journal.clone(),
+            drift,
+            supervisor,
+        )?);
     }
     let tap = parts.drift.as_ref().map(Drift::tap);
     let sink = parts.rollout.as_ref().map(Rollout::sink);

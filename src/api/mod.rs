@@ -20,9 +20,9 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use uuid::fmt::Hyphenated;
 
+use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::drift::Drift;
 use crate::rollout::Rollout;
 use crate::serve::{Prediction, Server, record};
 use crate::source::Repository;

@@ -1,6 +1,7 @@
 //! The table of keys. The file's reader, the environment, the flags, the check for unknown keys and
 //! the test of the example file all read this one list.
 
+mod drift;
 mod trials;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use super::source::Value;
 use super::{Config, check, native_dir};
 use crate::api::ModelControl;
+use crate::drift::SlotSettings as SlotDrift;
 use crate::engine::Choice;
 use crate::rollout;
 use crate::serve::SlotSettings;
@@ -42,6 +44,7 @@ pub enum Set {
 pub struct OneSlot<'a> {
     pub serve: &'a mut SlotSettings,
     pub rollout: &'a mut rollout::SlotSettings,
+    pub drift: &'a mut SlotDrift,
 }
 
 // Limits keep a slip of the hand from becoming a machine without memory, and every time far from
@@ -56,7 +59,7 @@ const MINUTE_US: u64 = 60 * 1_000_000;
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
-/// Every key but those of trials, in the order of the documentation.
+/// Every key but those of trials and drift, in the order of the documentation.
 static KEYS: [Key; 41] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
@@ -202,7 +205,9 @@ pub const SLOTS: &str = "slots";
 
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(trials::KEYS.iter())
+    KEYS.iter()
+        .chain(trials::KEYS.iter())
+        .chain(drift::KEYS.iter())
 }
 
 impl Key {
@@ -354,14 +359,17 @@ fn one_slot<'a>(config: &'a mut Config, slot: Option<&str>) -> OneSlot<'a> {
         return OneSlot {
             serve: &mut config.serve.slot,
             rollout: &mut config.rollout.slot,
+            drift: &mut config.drift.slot,
         };
     };
     let serve = config.serve.slot.clone();
     let rollout = config.rollout.slot.clone();
+    let drift = config.drift.slot.clone();
     let name = || slot.to_string();
     OneSlot {
         serve: config.serve.slots.entry(name()).or_insert(serve),
         rollout: config.rollout.slots.entry(name()).or_insert(rollout),
+        drift: config.drift.slots.entry(name()).or_insert(drift),
     }
 }
 

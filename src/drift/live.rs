@@ -33,7 +33,9 @@ pub struct Live {
 pub enum State {
     Collecting(Collected),
     /// Enough was collected, and the reference is being made.
-    Making { wanted: usize },
+    Making {
+        wanted: usize,
+    },
     /// The rows make no reference, and why.
     Failed(String),
     Ready(Watched),
@@ -91,16 +93,14 @@ impl Live {
                 let threshold = self.settings.terms.threshold;
                 results.for_each(|row| bins.count_score(score(row), threshold, cells));
             }
-            State::Collecting(collected) => {
-                match record.input.rows() {
-                    Rows::F32(rows) => rows.rows().zip(results).for_each(|(row, results)| {
-                        collected.add(row, score(results));
-                    }),
-                    Rows::F64(rows) => rows.rows().zip(results).for_each(|(row, results)| {
-                        collected.add(row, score(results));
-                    }),
-                }
-            }
+            State::Collecting(collected) => match record.input.rows() {
+                Rows::F32(rows) => rows.rows().zip(results).for_each(|(row, results)| {
+                    collected.add(row, score(results));
+                }),
+                Rows::F64(rows) => rows.rows().zip(results).for_each(|(row, results)| {
+                    collected.add(row, score(results));
+                }),
+            },
             State::Making { .. } | State::Failed(_) => {}
         }
     }

@@ -35,15 +35,21 @@ pub fn window(bins: &Bins, sum: &Sum, name: &str, length_ms: u64, terms: &Terms)
             .and_then(|range| sum.counts.cells.get(range))
             .unwrap_or_default()
     };
-    let mut features: Vec<Feature> = bins.profile().features.iter().enumerate().map(|(place, it)| {
-        let live = cells(bins.feature(place));
-        let reference = Side {
-            name: &it.name,
-            values: &it.values,
-            missing: it.missing,
-        };
-        feature(&reference, live, rows, terms)
-    }).collect();
+    let mut features: Vec<Feature> = bins
+        .profile()
+        .features
+        .iter()
+        .enumerate()
+        .map(|(place, it)| {
+            let live = cells(bins.feature(place));
+            let reference = Side {
+                name: &it.name,
+                values: &it.values,
+                missing: it.missing,
+            };
+            feature(&reference, live, rows, terms)
+        })
+        .collect();
     features.sort_by(worse_first);
     let score = bins.profile().score.as_ref().map(|it| {
         let values = Values::Number(it.values.clone());
@@ -55,7 +61,10 @@ pub fn window(bins: &Bins, sum: &Sum, name: &str, length_ms: u64, terms: &Terms)
         feature(&reference, cells(bins.score()), rows, terms)
     });
     let verdicts = features.iter().chain(&score).map(|it| it.verdict);
-    let drifted = features.iter().filter(|it| it.verdict >= Verdict::Watch).count();
+    let drifted = features
+        .iter()
+        .filter(|it| it.verdict >= Verdict::Watch)
+        .count();
     Window {
         name: name.to_string(),
         length_ms,
@@ -104,7 +113,9 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
     let psi = statistic::psi(&before, &now);
     let occupied = statistic::occupied(&before, &now);
     let null = psi.map(|_| statistic::null_psi(occupied, before_total, total));
-    let excess = psi.zip(null).map(|(psi, null)| statistic::excess(psi, null));
+    let excess = psi
+        .zip(null)
+        .map(|(psi, null)| statistic::excess(psi, null));
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     let missing_reference = share(side.missing, before_total).unwrap_or(0.0);
     let numbers = match side.values {
@@ -255,7 +266,9 @@ fn names(categories: &Categories) -> Vec<String> {
         Category::Text(text) => text.clone(),
         Category::Number(number) => number.to_string(),
     });
-    named.chain(["other".to_string(), "unseen".to_string()]).collect()
+    named
+        .chain(["other".to_string(), "unseen".to_string()])
+        .collect()
 }
 
 fn estimated(bins: &Bins, cells: &[u64], threshold: f64) -> Option<Estimate> {
@@ -292,7 +305,11 @@ struct Quality {
 
 /// Of the reference, to the bin: the one that the threshold is in counts as above it.
 fn labelled_quality(labelled: &profile::Calibration, threshold: f64) -> Quality {
-    let first = labelled.edges.iter().filter(|edge| **edge <= threshold).count();
+    let first = labelled
+        .edges
+        .iter()
+        .filter(|edge| **edge <= threshold)
+        .count();
     let sum = |counts: &[u64]| counts.iter().sum::<u64>() as f64;
     let hits = sum(labelled.positives.get(first..).unwrap_or_default());
     let above = sum(labelled.rows.get(first..).unwrap_or_default());

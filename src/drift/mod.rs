@@ -245,12 +245,18 @@ impl Shared {
             return;
         }
         let mut lives = lock(&self.lives);
-        if !lives.get(&slot.name).is_some_and(|it| it.uid == answered.uid) {
+        if !lives
+            .get(&slot.name)
+            .is_some_and(|it| it.uid == answered.uid)
+        {
             drop(lives);
             self.begin(&slot.name);
             lives = lock(&self.lives);
         }
-        if let Some(live) = lives.get_mut(&slot.name).filter(|it| it.uid == answered.uid) {
+        if let Some(live) = lives
+            .get_mut(&slot.name)
+            .filter(|it| it.uid == answered.uid)
+        {
             live.count(record);
         }
     }
@@ -273,7 +279,10 @@ impl Shared {
             _ if !self.watches(slot, champion) => off(
                 "there is no profile.json beside the model; drift.watch = \"on\" makes a reference of the first rows served",
             ),
-            _ => match lock(&self.lives).get(slot).filter(|it| it.uid == champion.uid) {
+            _ => match lock(&self.lives)
+                .get(slot)
+                .filter(|it| it.uid == champion.uid)
+            {
                 Some(live) => live.reference(),
                 None => off("it is about to be watched"),
             },
@@ -289,7 +298,12 @@ impl Look {
     /// The worse window's verdict.
     fn context(&self) -> Option<Context> {
         let window = self.windows.iter().rev().max_by_key(|it| it.verdict)?;
-        let drifted = || window.features.iter().filter(|it| it.verdict >= Verdict::Watch);
+        let drifted = || {
+            window
+                .features
+                .iter()
+                .filter(|it| it.verdict >= Verdict::Watch)
+        };
         let named = |it: &report::Feature| (it.name.clone(), it.psi_excess.unwrap_or(0.0));
         Some(Context {
             verdict: window.verdict,

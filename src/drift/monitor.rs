@@ -151,13 +151,23 @@ impl Monitor {
             };
             let Some(profile) = profile else { continue };
             let rows = profile.rows;
-            let made = profile.check().and_then(|()| live::bins(profile, &champion));
-            if let Some(live) = lock(&self.shared.lives).get_mut(&slot).filter(|it| it.uid == uid) {
+            let made = profile
+                .check()
+                .and_then(|()| live::bins(profile, &champion));
+            if let Some(live) = lock(&self.shared.lives)
+                .get_mut(&slot)
+                .filter(|it| it.uid == uid)
+            {
                 match made {
                     Ok(bins) => {
                         live.watch(bins);
                         let revision = champion.id;
-                        tracing::info!(slot, revision, rows, "the first rows served are the reference for drift");
+                        tracing::info!(
+                            slot,
+                            revision,
+                            rows,
+                            "the first rows served are the reference for drift"
+                        );
                     }
                     Err(error) => {
                         let reason = error.to_string();
@@ -185,7 +195,9 @@ impl Monitor {
         });
         // While the journal is away each replica goes by its own.
         match found {
-            Ok(found) => found.and_then(|json| Profile::parse(json.as_bytes()).ok()).or(own),
+            Ok(found) => found
+                .and_then(|json| Profile::parse(json.as_bytes()).ok())
+                .or(own),
             Err(_away) => own,
         }
     }
@@ -201,19 +213,22 @@ impl Monitor {
             if self.shared.journal.is_none() {
                 continue;
             }
-            self.panes.extend(closed.into_iter().map(|(start_ms, counts)| Pane {
-                id: Uuid::new_v4(),
-                slot: slot.clone(),
-                profile: watched.bins.fingerprint().to_string(),
-                writer: self.writer,
-                start_ms,
-                rows: counts.rows,
-                cells: counts.cells,
-            }));
+            self.panes
+                .extend(closed.into_iter().map(|(start_ms, counts)| Pane {
+                    id: Uuid::new_v4(),
+                    slot: slot.clone(),
+                    profile: watched.bins.fingerprint().to_string(),
+                    writer: self.writer,
+                    start_ms,
+                    rows: counts.rows,
+                    cells: counts.cells,
+                }));
         }
         let over = self.panes.len().saturating_sub(PANES_MAX);
         self.panes.drain(..over);
-        self.shared.dropped_panes.fetch_add(over as u64, Ordering::Relaxed);
+        self.shared
+            .dropped_panes
+            .fetch_add(over as u64, Ordering::Relaxed);
     }
 
     /// Writes panes, and reads those of others.
@@ -281,7 +296,8 @@ impl Monitor {
             let Some((last, _)) = panes.last() else { break };
             after = *last;
             let mut lives = lock(&self.shared.lives);
-            let Some(State::Ready(watched)) = lives.get_mut(slot).map(|live| &mut live.state) else {
+            let Some(State::Ready(watched)) = lives.get_mut(slot).map(|live| &mut live.state)
+            else {
                 break;
             };
             for (_, pane) in panes {
@@ -348,7 +364,12 @@ impl Monitor {
                 let Some(window) = watched.judge(number, &settings) else {
                     continue;
                 };
-                tracing::debug!(slot, verdict = window.verdict.name(), rows = window.rows, "window judged");
+                tracing::debug!(
+                    slot,
+                    verdict = window.verdict.name(),
+                    rows = window.rows,
+                    "window judged"
+                );
                 if watched.held >= settings.alarm_windows {
                     raised.push(alarm_of(slot, revision, &mark, watched.held, &window));
                 }
@@ -401,16 +422,25 @@ impl Monitor {
             }
         }
         let sentence = alarm.sentence();
-        tracing::warn!(slot = alarm.slot, revision = alarm.revision, id = alarm.id, rows = alarm.rows, "drift: {sentence}");
-        *lock(&self.shared.raised).entry(alarm.slot.clone()).or_default() += 1;
+        tracing::warn!(
+            slot = alarm.slot,
+            revision = alarm.revision,
+            id = alarm.id,
+            rows = alarm.rows,
+            "drift: {sentence}"
+        );
+        *lock(&self.shared.raised)
+            .entry(alarm.slot.clone())
+            .or_default() += 1;
         lock(&self.shared.alarms).insert(alarm.slot.clone(), last);
         self.deliver(alarm, &[]);
     }
 
     fn deliver(&mut self, alarm: Alarm, done: &[Target]) {
         let hooks = self.hooks.entry(alarm.slot.clone()).or_insert_with(|| {
-            let settings = self.shared.settings.of(&alarm.slot).hooks.clone();
-            Arc::new(Hooks::new(settings))
+            let calls = &self.shared.settings.of(&alarm.slot).calls;
+            // What is missing was said when the configuration was read.
+            Arc::new(Hooks::new(calls.hooks().unwrap_or_default()))
         });
         self.underway.insert(alarm.id.clone());
         let id = alarm.id.clone();
@@ -427,7 +457,15 @@ impl Monitor {
         for (slot, id, outcomes, stopping) in done {
             self.underway.remove(&id);
             // What the server's end cut short is for the next one to do.
-            let cut = |it: &Outcome| matches!(it, Outcome::Failed { permanent: false, .. });
+            let cut = |it: &Outcome| {
+                matches!(
+                    it,
+                    Outcome::Failed {
+                        permanent: false,
+                        ..
+                    }
+                )
+            };
             let settled = !(stopping && outcomes.iter().any(cut));
             let mut alarms = lock(&self.shared.alarms);
             if let Some(last) = alarms.get_mut(&slot).filter(|last| last.id == id) {
@@ -442,17 +480,23 @@ impl Monitor {
                 false => outcomes.into_iter().filter(|it| !cut(it)).collect(),
             };
             let calls = serde_json::to_string(&kept).unwrap_or_default();
-            let noted = journal.run_blocking(move |store| drift::note_calls(store, &id, &calls, settled));
+            let noted =
+                journal.run_blocking(move |store| drift::note_calls(store, &id, &calls, settled));
             if let Err(error) = noted {
-                tracing::warn!(slot, error = error.message, "what became of an alarm is not in the journal");
+                tracing::warn!(
+                    slot,
+                    error = error.message,
+                    "what became of an alarm is not in the journal"
+                );
             }
         }
     }
 
     /// Milliseconds that this process has for an alarm's calls.
     fn patience(&self, slot: &str) -> u64 {
-        let deadline = self.shared.settings.of(slot).hooks.deadline_ms;
-        deadline.saturating_add(TAKE_OVER_MS)
+        let calls = &self.shared.settings.of(slot).calls;
+        let deadline_ms = calls.hooks().unwrap_or_default().deadline_ms;
+        deadline_ms.saturating_add(TAKE_OVER_MS)
     }
 
     /// Measures all windows for metrics.
@@ -463,13 +507,20 @@ impl Monitor {
                 let State::Ready(watched) = &live.state else {
                     return None;
                 };
-                Some((slot.clone(), watched.sums(now_ms), Arc::clone(live.settings())))
+                Some((
+                    slot.clone(),
+                    watched.sums(now_ms),
+                    Arc::clone(live.settings()),
+                ))
             })
             .collect();
         let mut looks = BTreeMap::new();
         for (slot, sums, settings) in sums {
             let windows = sums.measure(&settings);
-            looks.insert(slot, Arc::new(Look::of(windows, sums.held >= settings.alarm_windows)));
+            looks.insert(
+                slot,
+                Arc::new(Look::of(windows, sums.held >= settings.alarm_windows)),
+            );
         }
         *lock(&self.shared.looks) = looks;
     }

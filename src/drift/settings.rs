@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alarm;
+use super::alarm::airflow::{Airflow, Version};
+use super::alarm::prefect::{Deployment, Prefect};
+use super::alarm::{self, Secret, Url, Webhook};
 use super::measure::Terms;
 use super::report::Thresholds;
 use super::window::Lengths;
@@ -30,7 +32,22 @@ pub struct SlotSettings {
     pub reference_rows: usize,
     /// Bins of each number of such a reference.
     pub bins: usize,
-    pub hooks: alarm::Settings,
+    pub calls: Calls,
+}
+
+/// What an alarm calls, as it is configured: a target is called where its address is given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calls {
+    pub webhook: Option<Url>,
+    pub webhook_token: Option<Secret>,
+    pub airflow: Option<Url>,
+    pub airflow_dag: String,
+    pub airflow_version: Version,
+    pub airflow_user: String,
+    pub airflow_password: Option<Secret>,
+    pub prefect: Option<Url>,
+    pub prefect_deployment: Option<Deployment>,
+    pub prefect_auth: Option<Secret>,
 }
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -65,7 +82,7 @@ impl Default for SlotSettings {
             cooldown_ms: 24 * HOUR_MS,
             reference_rows: 10_000,
             bins: 20,
-            hooks: alarm::Settings::default(),
+            calls: Calls::default(),
         }
     }
 }
@@ -75,4 +92,61 @@ impl Settings {
     pub fn of(&self, slot: &str) -> &SlotSettings {
         self.slots.get(slot).unwrap_or(&self.slot)
     }
+}
+
+impl Calls {
+    /// The targets.
+    ///
+    /// # Errors
+    /// The key that is missing beside an address, and what for.
+    pub fn hooks(&self) -> Result<alarm::Settings, (&'static str, String)> {
+        let webhook = self.webhook.clone().map(|url| Webhook {
+            url,
+            token: self.webhook_token.clone(),
+        });
+        let airflow = match &self.airflow {
+            None => None,
+            Some(_) if self.airflow_dag.is_empty() => {
+                return Err(missing("airflow_dag", "airflow_url"));
+            }
+            Some(_) if self.airflow_user.is_empty() => {
+                return Err(missing("airflow_user", "airflow_url"));
+            }
+            Some(url) => Some(Airflow {
+                url: url.clone(),
+                dag: self.airflow_dag.clone(),
+                version: self.airflow_version,
+                user: self.airflow_user.clone(),
+                password: match &self.airflow_password {
+                    Some(password) => password.clone(),
+                    None => return Err(missing("airflow_password", "airflow_url")),
+                },
+                conf: serde_json::Map::new(),
+            }),
+        };
+        let prefect = match &self.prefect {
+            None => None,
+            Some(url) => Some(Prefect {
+                url: url.clone(),
+                deployment: match &self.prefect_deployment {
+                    Some(deployment) => deployment.clone(),
+                    None => return Err(missing("prefect_deployment", "prefect_url")),
+                },
+                auth: self.prefect_auth.clone(),
+            }),
+        };
+        Ok(alarm::Settings {
+            webhook,
+            airflow,
+            prefect,
+            ..alarm::Settings::default()
+        })
+    }
+}
+
+fn missing(key: &'static str, beside: &str) -> (&'static str, String) {
+    (
+        key,
+        format!("drift.{beside} is set, and drift.{key} is not"),
+    )
 }

@@ -24,9 +24,9 @@ use tower::ServiceExt;
 
 use super::body::{self, Body, Charge, Held};
 use super::{Listener, Shared};
+use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
-use crate::drift::Drift;
 use crate::telemetry::trials::Trials;
 pub use infer::decode_infer;
 
@@ -257,7 +257,11 @@ async fn exposition(State(context): State<Context>) -> Routed {
     let drift = drift.unwrap_or_default();
     let text = shared
         .metrics
-        .render(&shared.server, (&doors, trials(shared), drift), Instant::now())
+        .render(
+            &shared.server,
+            (&doors, trials(shared), drift),
+            Instant::now(),
+        )
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

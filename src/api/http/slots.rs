@@ -149,7 +149,11 @@ pub async fn one(State(context): State<Context>, Path(slot): Path<String>) -> Ro
     let report = rollout.report(&slot)?;
     let mut answer = value(&rollout.answer(&report))?;
     // What a person weighs with a decision; it decides nothing.
-    let context = context.shared.drift.as_ref().and_then(|it| it.context(&slot));
+    let context = context
+        .shared
+        .drift
+        .as_ref()
+        .and_then(|it| it.context(&slot));
     if let (Some(context), Some(answer)) = (context, answer.as_object_mut()) {
         answer.insert("drift".to_string(), value(&context)?);
     }
