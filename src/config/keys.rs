@@ -1,6 +1,7 @@
 //! The table of keys. The file's reader, the environment, the flags, the check for unknown keys and
 //! the test of the example file all read this one list.
 
+mod export;
 mod trials;
 
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
     Bool(fn(&mut Config, bool)),
+    /// Milliseconds.
+    Time(fn(&mut Config, u64)),
     /// A text, refused with what was expected.
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// The same and more, of all slots or of one.
@@ -56,7 +59,7 @@ const MINUTE_US: u64 = 60 * 1_000_000;
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
-/// Every key but those of trials, in the order of the documentation.
+/// Every key but those of sections in files of their own, in the order of the documentation.
 static KEYS: [Key; 41] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
@@ -202,7 +205,7 @@ pub const SLOTS: &str = "slots";
 
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(trials::KEYS.iter())
+    KEYS.iter().chain(&export::KEYS).chain(&trials::KEYS)
 }
 
 impl Key {
@@ -230,13 +233,17 @@ impl Key {
             Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
             Set::Bool(set) => set(config, value.bool()?),
+            Set::Time(set) => set(config, value.time_ms()?),
             Set::Text(set) => set(config, value.text()?)?,
         }
         Ok(())
     }
 
     fn is_of_slots(&self) -> bool {
-        !matches!(self.set, Set::Count(..) | Set::Bool(_) | Set::Text(_))
+        !matches!(
+            self.set,
+            Set::Count(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
+        )
     }
 }
 

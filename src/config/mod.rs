@@ -22,6 +22,7 @@ pub struct Config {
     pub source: artifacts::dir::Settings,
     pub revision: model::revision::Settings,
     pub journal: journal::Settings,
+    pub export: journal::export::Settings,
     pub rollout: rollout::Settings,
     pub telemetry: telemetry::Settings,
 }
@@ -53,6 +54,7 @@ impl Default for Config {
                 libraries: Libraries { dir: native_dir() },
             },
             journal: journal::Settings::default(),
+            export: journal::export::Settings::default(),
             rollout: rollout::Settings::default(),
             telemetry: telemetry::Settings::default(),
         }
