@@ -132,7 +132,7 @@ impl Exporter {
         let mut more = false;
         let mut failure = None;
         for slot in &watched {
-            match self.step(slot, to.min(newest), now_ms) {
+            match self.step(slot, (to.min(newest), newest), now_ms) {
                 Ok(is_behind) => more |= is_behind,
                 Err(error) => {
                     self.courses.remove(&slot.slot);
@@ -145,11 +145,17 @@ impl Exporter {
         failure.map_or(Ok(more), Err)
     }
 
-    /// Reads what is due of a slot, and completes what is old or full; gives whether more is due.
-    fn step(&mut self, watched: &Watched, to: i64, now_ms: i64) -> Result<bool, Failure> {
+    /// Reads what is due of a slot, and completes what is old or full; gives whether more is due. `to` is
+    /// the last settled number, beside the newest.
+    fn step(
+        &mut self,
+        watched: &Watched,
+        (to, newest): (i64, i64),
+        now_ms: i64,
+    ) -> Result<bool, Failure> {
         let mut course = match self.courses.remove(&watched.slot) {
             Some(course) => course,
-            None => self.open(&watched.slot, to)?,
+            None => self.open(&watched.slot, newest)?,
         };
         let mut is_behind = true;
         for _ in 0..TURNS {
