@@ -14,6 +14,7 @@ mod log;
 mod names;
 mod once;
 mod rows;
+mod table;
 #[cfg(test)]
 mod tests;
 

@@ -19,9 +19,11 @@ pub struct Slot {
     pub lag_s: f64,
 }
 
+type Count = fn(&Slot) -> u64;
+
 /// Writes the metrics of all slots.
 pub fn encode(slots: &[Slot], encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let counts: [(&str, &str, fn(&Slot) -> u64); 4] = [
+    let counts: [(&str, &str, Count); 4] = [
         (
             "hedgerow_export_rows",
             "Predictions in complete files of the exported log.",

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::columns::Schema;
-use super::file::{Common, File};
+use super::file::File;
 use super::names;
 use super::rows::Row;
+use super::table::Common;
 
 /// Files of a slot that are open at the same time; then all are completed.
 const FILES_MAX: usize = 4;
