@@ -106,6 +106,15 @@ pub async fn start(config: Config) -> Result<Running, String> {
         &supervisor,
     )
     .map_err(|error| error.to_string())?;
+    if let Some(rollout) = &parts.rollout {
+        let started = rollout.export(config.export, &supervisor);
+        started.map_err(|error| error.to_string())?;
+    } else if config.export.dir.is_some() {
+        tracing::warn!(
+            key = "export.dir",
+            "nothing is exported: no slot records predictions"
+        );
+    }
     let repository = dir::start(
         config.source,
         config.revision,

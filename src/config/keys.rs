@@ -2,6 +2,7 @@
 //! the test of the example file all read this one list.
 
 mod drift;
+mod export;
 mod trials;
 
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
     Bool(fn(&mut Config, bool)),
+    /// Milliseconds.
+    Time(fn(&mut Config, u64)),
     /// A text, refused with what was expected.
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// The same and more, of all slots or of one.
@@ -59,7 +62,7 @@ const MINUTE_US: u64 = 60 * 1_000_000;
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
-/// Every key but those of trials and drift, in the order of the documentation.
+/// Every key but those of sections in files of their own, in the order of the documentation.
 static KEYS: [Key; 41] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
@@ -206,8 +209,9 @@ pub const SLOTS: &str = "slots";
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
-        .chain(trials::KEYS.iter())
-        .chain(drift::KEYS.iter())
+        .chain(&export::KEYS)
+        .chain(&trials::KEYS)
+        .chain(&drift::KEYS)
 }
 
 impl Key {
@@ -235,13 +239,17 @@ impl Key {
             Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
             Set::Bool(set) => set(config, value.bool()?),
+            Set::Time(set) => set(config, value.time_ms()?),
             Set::Text(set) => set(config, value.text()?)?,
         }
         Ok(())
     }
 
     fn is_of_slots(&self) -> bool {
-        !matches!(self.set, Set::Count(..) | Set::Bool(_) | Set::Text(_))
+        !matches!(
+            self.set,
+            Set::Count(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
+        )
     }
 }
 

@@ -16,6 +16,7 @@ use crate::task::{Priority, Supervisor};
 
 pub mod decisions;
 pub mod drift;
+pub mod export;
 mod join;
 pub mod labels;
 pub mod lease;
