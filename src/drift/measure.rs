@@ -106,13 +106,12 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
         }
     };
     let all = |counts: &[u64], missing: u64| [counts, &[missing]].concat();
-    let (before, now) = (all(&reference, side.missing), all(&live.bins, live.missing));
+    let (before, now) = occupied(&all(&reference, side.missing), &all(&live.bins, live.missing));
     let there: u64 = live.bins.iter().sum();
     let total: u64 = there.saturating_add(live.missing);
     let before_total: u64 = before.iter().sum();
     let psi = statistic::psi(&before, &now);
-    let occupied = statistic::occupied(&before, &now);
-    let null = psi.map(|_| statistic::null_psi(occupied, before_total, total));
+    let null = psi.map(|_| statistic::null_psi(before.len(), before_total, total));
     let excess = psi
         .zip(null)
         .map(|(psi, null)| statistic::excess(psi, null));
@@ -159,8 +158,15 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
         missing_reference,
         bins: bins_of(side, reference, &live),
     };
-    judge(&mut measured, rows, occupied, terms);
+    judge(&mut measured, rows, before.len(), terms);
     measured
+}
+
+/// The bins that hold a row of either side: what is nowhere says nothing, and would count by the
+/// zeros' stand-ins.
+fn occupied(reference: &[u64], live: &[u64]) -> (Vec<u64>, Vec<u64>) {
+    let pairs = reference.iter().zip(live);
+    pairs.filter(|(before, now)| **before > 0 || **now > 0).unzip()
 }
 
 /// Gives a measured feature its verdict.
