@@ -2,6 +2,7 @@
 //! the test of the example file all read this one list.
 
 mod trials;
+mod validate;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -11,6 +12,7 @@ use super::source::Value;
 use super::{Config, check, native_dir};
 use crate::api::ModelControl;
 use crate::engine::Choice;
+use crate::model::rules;
 use crate::rollout;
 use crate::serve::SlotSettings;
 use crate::telemetry::log;
@@ -42,6 +44,7 @@ pub enum Set {
 pub struct OneSlot<'a> {
     pub serve: &'a mut SlotSettings,
     pub rollout: &'a mut rollout::SlotSettings,
+    pub rules: &'a mut rules::SlotRules,
 }
 
 // Limits keep a slip of the hand from becoming a machine without memory, and every time far from
@@ -202,7 +205,9 @@ pub const SLOTS: &str = "slots";
 
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(trials::KEYS.iter())
+    KEYS.iter()
+        .chain(validate::KEYS.iter())
+        .chain(trials::KEYS.iter())
 }
 
 impl Key {
@@ -354,14 +359,17 @@ fn one_slot<'a>(config: &'a mut Config, slot: Option<&str>) -> OneSlot<'a> {
         return OneSlot {
             serve: &mut config.serve.slot,
             rollout: &mut config.rollout.slot,
+            rules: &mut config.revision.rules.slot,
         };
     };
     let serve = config.serve.slot.clone();
     let rollout = config.rollout.slot.clone();
+    let rules = config.revision.rules.slot.clone();
     let name = || slot.to_string();
     OneSlot {
         serve: config.serve.slots.entry(name()).or_insert(serve),
         rollout: config.rollout.slots.entry(name()).or_insert(rollout),
+        rules: config.revision.rules.slots.entry(name()).or_insert(rules),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::artifact::Artifact;
+use super::rules::{self, Rules, defaults};
 use super::signature::Signature;
 use super::slot::Named;
 use super::usage::Usage;
@@ -31,6 +32,8 @@ pub struct Revision {
     pub verified_rows: usize,
     pub prepared_at: SystemTime,
     pub usage: Usage,
+    /// What its slot asks of rows.
+    pub rules: Rules,
 }
 
 /// What a prediction costs, measured on this machine when the revision was prepared.
@@ -51,6 +54,7 @@ pub struct Settings {
     /// Limit of a revision's files together, in bytes.
     pub bytes_max: u64,
     pub libraries: Libraries,
+    pub rules: rules::Settings,
 }
 
 /// Rows of the timed batch: the block that kernels take at a time.
@@ -112,7 +116,8 @@ pub fn prepare(
         (None, Some(mlflow)) => mlflow.declared(engine.outline()),
         (None, None) => None,
     };
-    let signature = Signature::new(engine.outline(), declared.as_ref()).map_err(|error| error.0)?;
+    let signature =
+        Signature::new(engine.outline(), declared.as_ref()).map_err(|error| error.reason)?;
     let golden_rows = match &artifact.golden {
         Some(golden) => golden.verify(engine.as_ref())?,
         None => 0,
@@ -125,6 +130,12 @@ pub fn prepare(
     } else {
         0
     };
+    let written = settings.rules.of(slot);
+    let implied = match written.defaults {
+        None => Vec::new(),
+        Some(action) => defaults::of(None, artifact.mlflow.as_ref(), action),
+    };
+    let rules = Rules::new(written, &implied, &signature);
     let cost = measure(engine.as_ref()).map_err(|error| format!("warm-up: {error}"))?;
     Ok(Revision {
         slot: slot.to_string(),
@@ -138,6 +149,7 @@ pub fn prepare(
         verified_rows,
         prepared_at: SystemTime::now(),
         usage: Usage::default(),
+        rules,
     })
 }
 

@@ -9,8 +9,9 @@ use super::record::{Input, Record, Recorder, Watch, new_id};
 use super::request::{InferRequest, KEY_MAX, Prediction};
 use crate::error::Error;
 use crate::model::revision::Revision;
+use crate::model::signature::Read;
 use crate::model::slot::{Roles, Slot};
-use crate::tensor::{Rows, Tensor, Tensors};
+use crate::tensor::{Tensor, Tensors};
 
 /// The notes of one request.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Note<'a> {
 /// What was computed of a request's rows.
 #[derive(Debug)]
 pub struct Computed {
-    pub rows: Rows,
+    pub read: Read,
     /// `[rows, width]`, row-major.
     pub results: Vec<f64>,
     pub width: usize,
@@ -107,11 +108,12 @@ impl<'a> Note<'a> {
             key: None,
             // The first 48 bits of a UUID of version 7.
             at_ms: (ms >> 16) as i64,
-            rows: computed.rows.len(),
+            rows: computed.read.rows.len(),
             input: match self.kept.take() {
-                None => Input::Rows(computed.rows),
-                Some(tensors) => Input::Both(computed.rows, tensors),
+                None => Input::Rows(computed.read.rows),
+                Some(tensors) => Input::Both(computed.read.rows, tensors),
             },
+            unknown: computed.read.unknown,
             results: computed.results,
             width: computed.width,
             shadow: places(prediction.id).0 < self.watch.shadow_fraction,

@@ -474,6 +474,9 @@ impl Watcher {
                 let (id, cost) = (revision.id, revision.cost);
                 let engine = revision.outline().engine;
                 let digest = revision.digest.clone();
+                for unfit in revision.rules.unfit() {
+                    tracing::warn!(slot = slot.name, revision = id, "validate.rules: {unfit}");
+                }
                 let role = self.take_in(slot, revision, started, place);
                 tracing::info!(
                     slot = slot.name,

@@ -55,7 +55,7 @@ fn text(value: &str) -> Cell {
 
 fn check(tensors: Vec<Tensor<'_>>, expected: Result<Vec<f64>, &str>) {
     let signature = Signature::new(&outline(Element::F64), None).unwrap();
-    let got = signature.check(tensors).map_err(|error| error.0);
+    let got = signature.check(tensors).map_err(|error| error.reason);
     match (got, expected) {
         (Ok(Rows::F64(rows)), Ok(expected)) => {
             let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -175,5 +175,8 @@ fn a_declared_signature_names_what_the_file_does_not() {
         serde_json::from_str(r#"{"features": [{"name":"a"},{"name":"town"},{"name":"size"}]}"#)
             .unwrap();
     let error = Signature::new(&outline, Some(&wrong)).unwrap_err();
-    assert!(error.0.contains("the model calls it \"city\""), "{error}");
+    assert!(
+        error.reason.contains("the model calls it \"city\""),
+        "{error}"
+    );
 }
