@@ -14,7 +14,7 @@ pub const FEATURES_MAX: usize = 20_000;
 /// Bins of one feature.
 pub const BINS_MAX: usize = 1_000;
 /// Bins of all features together: 8 bytes each, in every pane of every window.
-pub const CELLS_MAX: usize = 1 << 20;
+pub const CELLS_MAX: usize = 1 << 18;
 /// Names of rare categories of one feature.
 pub const RARE_MAX: usize = 10_000;
 

@@ -2,7 +2,7 @@
 //!
 //! A folder holds one model file (`model.json|model.ubj|model.txt|model.onnx|catboost.json`, or Triton's and
 //! MLflow's names for the same), or an `MLmodel` that names it; beside it, optionally,
-//! `signature.json`, `golden.json` and MLflow's `serving_input_example.json`.
+//! `signature.json`, `golden.json`, `profile.json` and MLflow's `serving_input_example.json`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::golden::Golden;
 use super::signature::Declared;
+use crate::drift::profile::{Broken, Profile};
 use crate::engine::{Format, ModelFile};
 use crate::model::mlflow::{self, MlModel};
 
@@ -19,13 +20,16 @@ use crate::model::mlflow::{self, MlModel};
 #[derive(Debug)]
 pub struct Artifact {
     pub model: ModelFile,
-    /// SHA-256 over names and contents of all files that were read, in the order of their names;
-    /// lower-case hex.
+    /// SHA-256 over names and contents of all files that were read but the profile, in the order of
+    /// their names; lower-case hex.
     pub digest: String,
     pub declared: Option<Declared>,
     pub golden: Option<Golden>,
     /// What an MLflow folder says of its model.
     pub mlflow: Option<MlModel>,
+    /// What its training data looked like. Not part of the digest: it changes no prediction, and a
+    /// revision that gets one later stays what was decided on.
+    pub profile: Option<Result<Profile, Broken>>,
 }
 
 /// Names of model files that are read, with their formats. The first in the list wins over none:
@@ -43,9 +47,13 @@ pub const MODEL_FILES: [(&str, Format); 10] = [
     ("catboost.json", Format::CatboostJson),
 ];
 
-const SIDE_FILES: [&str; 4] = [
+/// The file with the drift profile.
+pub const PROFILE: &str = "profile.json";
+
+const SIDE_FILES: [&str; 5] = [
     "MLmodel",
     "golden.json",
+    PROFILE,
     "serving_input_example.json",
     "signature.json",
 ];
@@ -91,6 +99,7 @@ impl Artifact {
         dir: &Path,
         mut files: BTreeMap<String, Vec<u8>>,
     ) -> Result<Artifact, ArtifactError> {
+        let profile = files.remove(PROFILE).map(|bytes| Profile::parse(&bytes));
         let digest = digest(&files);
         let invalid = ArtifactError::Invalid;
         let mlflow = match files.get("MLmodel") {
@@ -131,6 +140,7 @@ impl Artifact {
             declared,
             golden,
             mlflow,
+            profile,
         })
     }
 }
@@ -231,6 +241,17 @@ mod tests {
         let two = digest(&files(&[("a", "x"), ("b", "yz")]));
         assert_ne!(one, two);
         assert_eq!(one.len(), 64);
+    }
+
+    #[test]
+    fn a_profile_is_beside_the_digest_and_refuses_nothing() {
+        let read = |files_| Artifact::from_files(Path::new("m/1"), files(files_)).unwrap();
+        let without = read(&[("model.txt", "tree")]);
+        let with = read(&[("model.txt", "tree"), ("profile.json", "{}")]);
+        assert_eq!(without.digest, with.digest);
+        let broken = with.profile.unwrap().unwrap_err().to_string();
+        assert!(broken.contains("no version"), "{broken}");
+        assert!(without.profile.is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod mlflow;
 pub mod registry;
 pub mod revision;
 pub mod rules;
+pub mod score;
 pub mod signature;
 pub mod slot;
 pub mod usage;

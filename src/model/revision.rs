@@ -1,6 +1,7 @@
 //! One loaded model, immutable: engine, signature, digest, measured cost. [`prepare`] makes it of
 //! an artifact: parse, check golden rows, compare with the library when asked to, measure.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +10,9 @@ use super::rules::{self, Rules, defaults};
 use super::signature::Signature;
 use super::slot::Named;
 use super::usage::Usage;
-use crate::engine::{self, Choice, Engine, EngineError, Libraries, Outline};
+use crate::drift::bins::{Bins, Column, Reading};
+use crate::drift::profile::{self, Broken, Profile};
+use crate::engine::{self, Choice, Engine, EngineError, FeatureKind, Libraries, Outline};
 use crate::tensor::{Element, Rows};
 
 /// One loaded model. Never changes; dropped when the last request that uses it ends.
@@ -26,6 +29,7 @@ pub struct Revision {
     /// SHA-256 of its files, hex.
     pub digest: String,
     pub cost: Cost,
+    pub reference: Reference,
     /// Golden rows that were compared when it was prepared.
     pub golden_rows: usize,
     /// Random and golden rows that were compared with the library; 0 when that was not asked for.
@@ -34,6 +38,16 @@ pub struct Revision {
     pub usage: Usage,
     /// What its slot asks of rows.
     pub rules: Rules,
+}
+
+/// What live rows of a revision are compared with.
+#[derive(Clone, Debug)]
+pub enum Reference {
+    /// It came without a profile.
+    None,
+    /// Its profile is broken, or is one of another model: why.
+    Refused(String),
+    Ready(Arc<Bins>),
 }
 
 /// What a prediction costs, measured on this machine when the revision was prepared.
@@ -87,6 +101,57 @@ impl Revision {
     }
 }
 
+impl Reference {
+    /// A profile made ready for a model.
+    pub fn of(profile: Result<Profile, Broken>, signature: &Signature) -> Reference {
+        let bins = profile.and_then(|profile| Bins::new(profile, &columns(signature)));
+        match bins {
+            Ok(bins) => Reference::Ready(Arc::new(bins)),
+            Err(Broken(reason)) => Reference::Refused(format!("profile.json: {reason}")),
+        }
+    }
+
+    /// The profile, where it is one of this model.
+    pub fn profile(&self) -> Option<&Profile> {
+        match self {
+            Reference::Ready(bins) => Some(bins.profile()),
+            Reference::None | Reference::Refused(_) => None,
+        }
+    }
+
+    /// `none`, `refused` or `ready`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reference::None => "none",
+            Reference::Refused(_) => "refused",
+            Reference::Ready(_) => "ready",
+        }
+    }
+}
+
+/// How a model reads its features, as drift counts them.
+pub fn columns(signature: &Signature) -> Vec<Column<'_>> {
+    let single = signature.element == Element::F32;
+    let each = signature.columns.iter().map(|column| Column {
+        name: &column.name,
+        reading: match &column.kind {
+            FeatureKind::Number => Reading::Number { single },
+            FeatureKind::Category { categories, .. } if categories.is_empty() => Reading::Code,
+            FeatureKind::Category { categories, .. } => {
+                Reading::Coded(categories.iter().map(named).collect())
+            }
+        },
+    });
+    each.collect()
+}
+
+fn named(category: &engine::Category) -> profile::Category {
+    match category {
+        engine::Category::Text(text) => profile::Category::Text(text.clone()),
+        engine::Category::Number(number) => profile::Category::Number(*number),
+    }
+}
+
 impl Cost {
     /// The expected time of a call with this many rows, in nanoseconds: row by row, or as whole
     /// batches, whichever is less. Engines take few rows one by one, and a part of a batch costs what
@@ -130,10 +195,14 @@ pub fn prepare(
     } else {
         0
     };
+    let reference = match artifact.profile {
+        None => Reference::None,
+        Some(profile) => Reference::of(profile, &signature),
+    };
     let written = settings.rules.of(slot);
     let implied = match written.defaults {
         None => Vec::new(),
-        Some(action) => defaults::of(None, artifact.mlflow.as_ref(), action),
+        Some(action) => defaults::of(reference.profile(), artifact.mlflow.as_ref(), action),
     };
     let rules = Rules::new(written, &implied, &signature);
     let cost = measure(engine.as_ref()).map_err(|error| format!("warm-up: {error}"))?;
@@ -145,6 +214,7 @@ pub fn prepare(
         signature,
         digest: artifact.digest,
         cost,
+        reference,
         golden_rows,
         verified_rows,
         prepared_at: SystemTime::now(),

@@ -324,6 +324,22 @@ impl Signature {
     }
 }
 
+impl Read {
+    /// Its first row and every `stride`-th after it; `stride` is at least 1.
+    pub fn every(&self, stride: usize) -> Read {
+        let rows: Vec<usize> = (0..self.rows.len()).step_by(stride).collect();
+        let unknown = self.unknown.iter().filter_map(|(row, column)| {
+            let row = *row as usize;
+            row.is_multiple_of(stride)
+                .then_some(((row / stride) as u32, *column))
+        });
+        Read {
+            rows: self.rows.select(&rows),
+            unknown: unknown.collect(),
+        }
+    }
+}
+
 impl Mismatch {
     fn new(reason: impl Into<String>) -> Mismatch {
         Mismatch {

@@ -304,6 +304,26 @@ impl Slot {
         departed
     }
 
+    /// Puts a revision in the place of a resident one of the same files, whose profile is another.
+    /// `None`: no such one is resident. Returns what left.
+    pub fn renew(&self, revision: &Arc<Revision>) -> Option<Departed> {
+        let is_same = |it: &Arc<Revision>| it.id == revision.id && it.digest == revision.digest;
+        if !self.roles()?.resident().any(is_same) {
+            return None;
+        }
+        Some(self.change("its profile was replaced", |before| {
+            let mut roles = before?.clone();
+            let challengers = roles.challengers.iter_mut().map(|it| &mut it.revision);
+            let places = std::iter::once(&mut roles.champion).chain(challengers);
+            for place in places.chain(roles.previous.as_mut()) {
+                if is_same(place) {
+                    *place = Arc::clone(revision);
+                }
+            }
+            Some(roles)
+        }))
+    }
+
     /// Makes a resident revision the champion, by a pointer; nothing is loaded. Does nothing when it
     /// is not resident or answers already. Returns what left.
     pub fn promote(&self, uid: u64) -> Departed {

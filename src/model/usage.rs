@@ -146,6 +146,8 @@ pub struct SlotUsage {
     pub skipped: AtomicU64,
     /// Rows that were not recorded because the queue was full.
     pub record_dropped: AtomicU64,
+    /// Rows that were to be watched for drift and were not: too many in a second, or no room.
+    pub unwatched: AtomicU64,
     /// Rows that were recorded without shadow scores because the shadow was behind.
     pub shadow_dropped: AtomicU64,
 }

@@ -106,7 +106,7 @@ pub struct Done {
 const COMMANDS_MAX: usize = 64;
 
 impl Rollout {
-    /// Starts the loop: scoring in shadow, recording, and the controller.
+    /// Starts the controller.
     ///
     /// # Errors
     /// When the system has no more threads.
@@ -129,14 +129,6 @@ impl Rollout {
             counts: Counts::default(),
             decisions: Mutex::default(),
         });
-        if let Some(records) = server.records() {
-            let alive = Arc::clone(&shared.alive);
-            let sink = move |shadowed| {
-                let _alive = &alive;
-                journal.append(recording::predictions(shadowed, &settings));
-            };
-            *lock(&shared.backlog) = shadow::start(records, supervisor, Arc::new(sink))?;
-        }
         let weak = Arc::downgrade(&shared);
         shared.journal.set_terms(Arc::new(move |slot| {
             // The journal outlives who serves; and before the models were looked at, nobody knows what a
@@ -152,6 +144,21 @@ impl Rollout {
             controller.run(&stop);
         })?;
         Ok(Rollout(shared, sender))
+    }
+
+    /// Takes records, with shadow scores where there are any, into the journal.
+    pub fn sink(&self) -> shadow::Sink {
+        let (journal, settings) = (self.0.journal.clone(), self.0.settings.clone());
+        let alive = Arc::clone(&self.0.alive);
+        Arc::new(move |shadowed| {
+            let _alive = &alive;
+            journal.append(recording::predictions(shadowed, &settings));
+        })
+    }
+
+    /// Says where the bytes that wait to be scored in shadow are counted.
+    pub fn set_backlog(&self, backlog: Arc<AtomicUsize>) {
+        *lock(&self.0.backlog) = backlog;
     }
 
     /// A slot as the controller last saw it.

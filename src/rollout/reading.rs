@@ -5,52 +5,11 @@ use super::score::{Scored, Task};
 use super::{Kind, SlotSettings};
 use crate::journal::labels::Values;
 use crate::model::revision::Revision;
-use crate::tensor::DType;
-
-/// Which values of a row of results are a revision's score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
-    start: usize,
-    /// 1, or the number of classes.
-    len: usize,
-}
+pub use crate::model::score::Columns;
 
 /// Objectives whose single value is the probability of the positive class, as the libraries name
 /// them.
 const BINARY: [&str; 5] = ["logistic", "binary", "logloss", "cross", "xentropy"];
-
-impl Columns {
-    /// The score's columns: the first output of numbers that is answered by default. Two columns are
-    /// the two classes of a binary model, of which the second is the positive one.
-    pub fn of(revision: &Revision) -> Option<Columns> {
-        let outputs = revision.signature.outputs.iter();
-        let mut scores = outputs.filter(|output| {
-            output.default && !matches!(output.dtype, DType::Int64 | DType::Bytes)
-        });
-        let output = scores.next()?;
-        Some(match output.len() {
-            2 => Columns {
-                start: output.offset + 1,
-                len: 1,
-            },
-            len => Columns {
-                start: output.offset,
-                len,
-            },
-        })
-    }
-
-    /// The number of classes; 1 for a score that is one number.
-    pub fn classes(self) -> usize {
-        self.len
-    }
-
-    /// A row's score.
-    pub fn read(self, results: &[f64]) -> Vec<f64> {
-        let end = self.start + self.len;
-        results.get(self.start..end).unwrap_or_default().to_vec()
-    }
-}
 
 /// The task of a slot: what its settings say, or what its champion looks like.
 pub fn task(settings: &SlotSettings, champion: &Revision) -> Task {
@@ -64,7 +23,7 @@ pub fn task(settings: &SlotSettings, champion: &Revision) -> Task {
         Kind::Auto => {}
     }
     let outline = champion.outline();
-    if Columns::of(champion).is_some_and(|it| it.len > 1) {
+    if Columns::of(champion).is_some_and(|it| it.classes() > 1) {
         return Task::Multiclass;
     }
     let objective = outline.objective.to_lowercase();

@@ -55,8 +55,8 @@ impl Job<'_> {
             let others = || roles.resident().map(|it| &it.signature);
             revision.signature.leave_out_foreign(&mut tensors, others);
         }
-        let (Read { rows, unknown }, marks) = self.read(revision, tensors)?;
-        let count = rows.len();
+        let (read, marks) = self.read(revision, tensors)?;
+        let count = read.rows.len();
         if let Some(extras) = &extras {
             server.admission.check_extras(extras, count)?;
         }
@@ -78,11 +78,12 @@ impl Job<'_> {
             None => revision.signature.result_width(),
             Some(extras) => extras.result_width,
         };
-        let recorded = note.admit(&server.recorder, &self.slot, count);
-        let kept = recorded.then(|| Read {
-            rows: rows.clone(),
-            unknown,
-        });
+        let kept = match revision.uid == roles.champion.uid || note.prediction.is_some() {
+            true => note.rows(&server.recorder, &self.slot, revision, &read),
+            // Pinned by its caller, and nobody's champion.
+            false => None,
+        };
+        let rows = read.rows;
         let results = match (&self.lane.cache, &extras) {
             // Explanations are wide and seldom asked for twice: the cache is for predictions.
             (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,

@@ -31,7 +31,7 @@ pub use extras::Explain;
 use extras::{Extras, Kind};
 use job::Job;
 use note::{Computed, Note};
-use record::{Record, Recorder, Records, Watch};
+use record::{Drift, Record, Recorder, Records, Watch};
 pub use request::{
     Answer, InferRequest, InferResponse, KEY_MAX, Names, Parameter, Prediction, Selected, Wanted,
 };
@@ -104,7 +104,10 @@ impl Server {
             watch: slot.watch.clone(),
         };
         let all = settings.slots.values().chain([&settings.slot]);
-        let records_max = match all.into_iter().any(|slot| slot.watch.is_on()) {
+        let records_max = match all
+            .into_iter()
+            .any(|slot| slot.watch.is_on() || slot.watch.drift != Drift::Off)
+        {
             true => record::RECORDS_MAX,
             false => 0,
         };
@@ -167,6 +170,16 @@ impl Server {
     /// What is kept of a slot's predictions.
     pub fn watch(&self, slot: &str) -> &Watch {
         &self.lanes.get(slot).unwrap_or(&self.other).watch
+    }
+
+    /// Whether the drift of any slot may be watched; with `On`, certainly is.
+    pub fn watches_any(&self, least: Drift) -> bool {
+        let mut lanes = self.lanes.values().chain([&self.other]);
+        lanes.any(|lane| match lane.watch.drift {
+            Drift::Off => false,
+            Drift::Auto => least == Drift::Auto,
+            Drift::On => true,
+        })
     }
 
     /// Whether the predictions of any slot are recorded.
@@ -291,7 +304,7 @@ async fn line(
     if let Some(read) = read {
         let computed = Computed {
             read,
-            results: response.results.clone(),
+            results: note.results(&response.results, response.width),
             width: response.width,
         };
         let answered = Arc::clone(&response.revision);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::record::{Input, Record, Recorder, Watch, new_id};
+use super::record::{Input, Record, Recorder, Watch, new_id, now_ms};
 use super::request::{InferRequest, KEY_MAX, Prediction};
 use crate::error::Error;
 use crate::model::revision::Revision;
@@ -20,7 +20,12 @@ pub struct Note<'a> {
     /// `None`: not recorded.
     pub prediction: Option<Prediction>,
     kept: Option<Tensors<'static>>,
+    /// Of a request that is only watched for drift: every how many rows one is.
+    stride: usize,
 }
+
+/// Rows of one request that are watched for drift where they are not recorded.
+const WATCHED_ROWS: usize = 1024;
 
 /// What was computed of a request's rows.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ impl<'a> Note<'a> {
             watch,
             prediction,
             kept: None,
+            stride: 1,
         })
     }
 
@@ -80,11 +86,45 @@ impl<'a> Note<'a> {
 
     /// Whether a request of so many rows is recorded. What is not gets no id: no label would find it,
     /// and nobody is asked to let it through.
-    pub fn admit(&mut self, recorder: &Recorder, slot: &Slot, rows: usize) -> bool {
+    fn admit(&mut self, recorder: &Recorder, slot: &Slot, rows: usize) -> bool {
         if self.prediction.is_some() && !recorder.admits(slot, rows) {
             self.prediction = None;
         }
         self.prediction.is_some()
+    }
+
+    /// What is to be kept of a request's rows: all where it is recorded, some where the champion's
+    /// rows are watched for drift, else nothing.
+    pub fn rows(
+        &mut self,
+        recorder: &Recorder,
+        slot: &Slot,
+        champion: &Revision,
+        read: &Read,
+    ) -> Option<Read> {
+        let count = read.rows.len();
+        if self.admit(recorder, slot, count) {
+            return Some(read.clone());
+        }
+        let stride = count.div_ceil(WATCHED_ROWS);
+        let some = count.div_ceil(stride.max(1));
+        if !self.watch.watches(champion) || !recorder.watches(slot, some) {
+            return None;
+        }
+        self.stride = stride;
+        Some(match stride > 1 {
+            false => read.clone(),
+            true => read.every(stride),
+        })
+    }
+
+    /// The results of the rows that are kept.
+    pub fn results(&self, results: &[f64], width: usize) -> Vec<f64> {
+        if self.stride <= 1 {
+            return results.to_vec();
+        }
+        let rows = results.chunks_exact(width.max(1));
+        rows.step_by(self.stride).flatten().copied().collect()
     }
 
     /// The record of an answered request.
@@ -95,19 +135,23 @@ impl<'a> Note<'a> {
         answered: Arc<Revision>,
         computed: Computed,
     ) -> Record {
+        let kept = self.prediction.is_some();
         let prediction = self.prediction.unwrap_or(Prediction {
             id: Uuid::nil(),
             holdout: false,
         });
-        let (ms, _) = prediction.id.as_u64_pair();
+        let at_ms = match kept {
+            // The first 48 bits of a UUID of version 7.
+            true => (prediction.id.as_u64_pair().0 >> 16) as i64,
+            false => now_ms(),
+        };
         Record {
             slot,
             roles,
             answered,
             id: prediction.id,
             key: None,
-            // The first 48 bits of a UUID of version 7.
-            at_ms: (ms >> 16) as i64,
+            at_ms,
             rows: computed.read.rows.len(),
             input: match self.kept.take() {
                 None => Input::Rows(computed.read.rows),
@@ -116,7 +160,8 @@ impl<'a> Note<'a> {
             unknown: computed.read.unknown,
             results: computed.results,
             width: computed.width,
-            shadow: places(prediction.id).0 < self.watch.shadow_fraction,
+            kept,
+            shadow: kept && places(prediction.id).0 < self.watch.shadow_fraction,
             holdout: prediction.holdout,
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use crate::model::revision::Revision;
+use crate::model::revision::{Reference, Revision};
 use crate::model::slot::{Arrival, Roles, Slot};
 use crate::tensor::{Rows, Tensor, Tensors};
 
@@ -19,6 +19,19 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     /// Rows a second of all slots together; those above are answered and not recorded.
     pub rows_per_second_max: u64,
+    /// The same of rows that are watched for drift.
+    pub watched_rows_per_second_max: u64,
+}
+
+/// Whether drift is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drift {
+    Off,
+    /// Where a revision came with a profile.
+    #[default]
+    Auto,
+    /// Without a profile the first rows become one.
+    On,
 }
 
 /// What is kept of a slot's predictions, and who is scored beside the one that answers.
@@ -34,6 +47,7 @@ pub struct Watch {
     pub holdout_share: f64,
     /// Challengers at the same time.
     pub challengers_max: usize,
+    pub drift: Drift,
 }
 
 /// One answered request.
@@ -44,7 +58,7 @@ pub struct Record {
     pub roles: Arc<Roles>,
     /// Who answered.
     pub answered: Arc<Revision>,
-    /// Of its first row; with `.n` after it that of row `n`.
+    /// Of its first row; with `.n` after it that of row `n`. Nil where it is only watched for drift.
     pub id: Uuid,
     pub key: Option<String>,
     /// Milliseconds since 1970.
@@ -56,6 +70,8 @@ pub struct Record {
     pub results: Vec<f64>,
     pub rows: usize,
     pub width: usize,
+    /// Whether its predictions are kept. If not, its rows may be some of the request's.
+    pub kept: bool,
     /// Whether the other revisions are to be scored on it.
     pub shadow: bool,
     /// Whether the caller was asked to let it through.
@@ -78,14 +94,15 @@ pub struct Recorder {
     queue: Queue,
     /// Rows that may still be recorded before the next [`Records::allow`].
     allowance: Arc<AtomicI64>,
+    /// The same of rows that are watched for drift.
+    watched: Arc<AtomicI64>,
 }
 
 /// The other end.
 #[derive(Debug)]
 pub struct Records {
     queue: Receiver<Queued>,
-    allowance: Arc<AtomicI64>,
-    rows_per_second_max: u64,
+    allowances: [(Arc<AtomicI64>, u64); 2],
 }
 
 /// A queue of records that is full by their bytes.
@@ -113,6 +130,7 @@ impl Default for Settings {
         Settings {
             queue_bytes_max: 64 << 20,
             rows_per_second_max: 5_000,
+            watched_rows_per_second_max: 20_000,
         }
     }
 }
@@ -125,6 +143,7 @@ impl Default for Watch {
             shadow_fraction: 1.0,
             holdout_share: 0.0,
             challengers_max: 2,
+            drift: Drift::Auto,
         }
     }
 }
@@ -133,6 +152,15 @@ impl Watch {
     /// Whether the slot's predictions are recorded.
     pub fn is_on(&self) -> bool {
         self.record || self.arrival != Arrival::Replace
+    }
+
+    /// Whether rows of this revision are watched for drift.
+    pub fn watches(&self, revision: &Revision) -> bool {
+        match self.drift {
+            Drift::Off => false,
+            Drift::Auto => matches!(revision.reference, Reference::Ready(_)),
+            Drift::On => true,
+        }
     }
 }
 
@@ -163,16 +191,19 @@ impl Recorder {
     /// A queue with these limits, for so many records; 0 where nothing is recorded.
     pub fn new(settings: Settings, records_max: usize) -> (Recorder, Records) {
         let (queue, receiver) = Queue::new(settings.queue_bytes_max, records_max);
-        let allowance = Arc::new(AtomicI64::new(0));
+        let (allowance, watched) = (Arc::<AtomicI64>::default(), Arc::<AtomicI64>::default());
         let records = Records {
             queue: receiver,
-            allowance: Arc::clone(&allowance),
-            rows_per_second_max: settings.rows_per_second_max,
+            allowances: [
+                (Arc::clone(&allowance), settings.rows_per_second_max),
+                (Arc::clone(&watched), settings.watched_rows_per_second_max),
+            ],
         };
         let recorder = Recorder {
             settings,
             queue,
             allowance,
+            watched,
         };
         (recorder, records)
     }
@@ -185,21 +216,30 @@ impl Recorder {
     /// Whether a request of so many rows is to be recorded: takes them from the allowance. A request
     /// of more than a second's rows is, and then nothing is for as long as they stand for.
     pub fn admits(&self, slot: &Slot, rows: usize) -> bool {
-        if self.allowance.load(Ordering::Relaxed) <= 0 {
+        takes(&self.allowance, rows) || {
             slot.usage.skipped.fetch_add(rows as u64, Ordering::Relaxed);
-            return false;
+            false
         }
-        // Many requests may pass at once; the next allowance is less by what they took too much.
-        self.allowance.fetch_sub(rows as i64, Ordering::Relaxed);
-        true
+    }
+
+    /// Whether a request of so many rows is to be watched for drift, as [`Recorder::admits`].
+    pub fn watches(&self, slot: &Slot, rows: usize) -> bool {
+        takes(&self.watched, rows) || {
+            slot.usage
+                .unwatched
+                .fetch_add(rows as u64, Ordering::Relaxed);
+            false
+        }
     }
 
     /// Hands a record on, or counts it as dropped.
     pub fn record(&self, record: Record) {
-        let (slot, rows) = (Arc::clone(&record.slot), record.rows as u64);
-        let count = match self.queue.push(Box::new(record)) {
-            Ok(()) => &slot.usage.recorded,
-            Err(_full) => &slot.usage.record_dropped,
+        let (slot, rows, kept) = (Arc::clone(&record.slot), record.rows as u64, record.kept);
+        let count = match (self.queue.push(Box::new(record)), kept) {
+            (Ok(()), true) => &slot.usage.recorded,
+            (Err(_full), true) => &slot.usage.record_dropped,
+            (Ok(()), false) => return,
+            (Err(_full), false) => &slot.usage.unwatched,
         };
         count.fetch_add(rows, Ordering::Relaxed);
     }
@@ -219,11 +259,13 @@ impl Records {
 
     /// Adds what may be recorded in the time since the last call; at most a second's rows add up.
     pub fn allow(&self, since: Duration) {
-        let second = i64::try_from(self.rows_per_second_max).unwrap_or(i64::MAX);
-        let more = (since.as_secs_f64() * second as f64).ceil() as i64;
-        let change = |now: i64| Some(now.saturating_add(more).min(second));
-        let order = Ordering::Relaxed;
-        let _previous = self.allowance.fetch_update(order, order, change);
+        for (allowance, rows_per_second_max) in &self.allowances {
+            let second = i64::try_from(*rows_per_second_max).unwrap_or(i64::MAX);
+            let more = (since.as_secs_f64() * second as f64).ceil() as i64;
+            let change = |now: i64| Some(now.saturating_add(more).min(second));
+            let order = Ordering::Relaxed;
+            let _previous = allowance.fetch_update(order, order, change);
+        }
     }
 }
 
@@ -277,6 +319,16 @@ impl Queued {
         self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
         (self.record, self.since.elapsed())
     }
+}
+
+/// Takes rows from an allowance, unless it is used up.
+fn takes(allowance: &AtomicI64, rows: usize) -> bool {
+    let is_left = allowance.load(Ordering::Relaxed) > 0;
+    if is_left {
+        // Many requests may pass at once; the next allowance is less by what they took too much.
+        allowance.fetch_sub(rows as i64, Ordering::Relaxed);
+    }
+    is_left
 }
 
 /// A new prediction id: a UUID of version 7, so that ids of a time lie together in an index.

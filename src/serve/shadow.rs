@@ -33,8 +33,15 @@ pub struct Scores {
 /// Takes what was recorded. Called on the two threads; must not wait.
 pub type Sink = Arc<dyn Fn(Vec<Shadowed>) + Send + Sync>;
 
+/// Looks at a record before it goes on. Called on the thread that takes records; must not wait.
+pub type Tap = Arc<dyn Fn(&Record) + Send + Sync>;
+
 /// How often the request path's queue is looked at: nobody is woken by a request.
 const LOOK: Duration = Duration::from_millis(5);
+/// The same while nothing comes.
+const LOOK_IDLE: Duration = Duration::from_millis(50);
+/// Looks without a record after which nothing comes.
+const IDLE_LOOKS: u32 = 200;
 /// Records that are worked on together.
 const RECORDS: usize = 256;
 /// What a round of records may cost, by the measured costs of those that score them: a round is what
@@ -56,6 +63,7 @@ const BYTES: usize = 16 << 20;
 pub fn start(
     records: Records,
     supervisor: &Supervisor,
+    tap: Tap,
     sink: Sink,
 ) -> std::io::Result<Arc<AtomicUsize>> {
     let (queue, waiting) = Queue::new(BYTES, RECORDS_MAX);
@@ -63,7 +71,7 @@ pub fn start(
     let stop = supervisor.clone();
     let direct = Arc::clone(&sink);
     supervisor.thread("record", Priority::Bulk, move || {
-        take(&records, &queue, &stop, &direct);
+        take(&records, &queue, &stop, &tap, &direct);
     })?;
     let stop = supervisor.clone();
     supervisor.thread("shadow", Priority::Idle, move || {
@@ -73,15 +81,21 @@ pub fn start(
 }
 
 /// Empties the request path's queue again and again.
-fn take(records: &Records, shadow: &Queue, supervisor: &Supervisor, sink: &Sink) {
-    let mut last = Instant::now();
+fn take(records: &Records, shadow: &Queue, supervisor: &Supervisor, tap: &Tap, sink: &Sink) {
+    let (mut last, mut idle) = (Instant::now(), 0_u32);
     loop {
         let stopping = supervisor.is_stopping();
         records.allow(last.elapsed());
         last = Instant::now();
         let mut plain = Vec::new();
+        idle = idle.saturating_add(1);
         while let Some(queued) = records.next() {
+            idle = 0;
             let record = queued.into_record();
+            tap(&record);
+            if !record.kept {
+                continue;
+            }
             check(&record);
             let unscored = match record.shadow && has_others(&record) {
                 false => Some(record),
@@ -98,7 +112,10 @@ fn take(records: &Records, shadow: &Queue, supervisor: &Supervisor, sink: &Sink)
         if stopping {
             return;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(match idle < IDLE_LOOKS {
+            true => LOOK,
+            false => LOOK_IDLE,
+        });
     }
 }
 

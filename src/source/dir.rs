@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::{Action, Command, Files, Repository};
 use crate::error::{Code, Error};
 use crate::model::artifact::Artifact;
-use crate::model::revision::{self, Revision};
+use crate::model::revision::{self, Reference, Revision};
 use crate::model::slot::{Arrival, Plan, Slot, State};
 use crate::serve::Server;
 use crate::task::{Priority, Supervisor};
@@ -423,6 +423,11 @@ impl Watcher {
             return "held";
         }
         let revision = Arc::new(revision);
+        if let Some(departed) = slot.renew(&revision) {
+            self.server.bury(departed);
+            slot.set_state(id, State::Ready);
+            return "as before";
+        }
         let (departed, role) = match place {
             Place::Champion => (slot.commit(revision, started), "champion"),
             Place::Previous => (slot.retain(revision), "previous"),
@@ -432,25 +437,17 @@ impl Watcher {
         role
     }
 
-    /// Prepares a revision off the serving threads and commits it. The slot stays as it was when
-    /// that fails; the reason goes to the log, the slot's state and its counter.
-    async fn load(
-        &mut self,
-        slot: &Arc<Slot>,
+    /// Prepares a revision off the serving threads; `mark`: what its files have to be.
+    async fn prepare(
+        &self,
+        name: &str,
         id: u64,
         files: Option<BTreeMap<String, Vec<u8>>>,
-        place: Place,
-    ) -> Result<(), String> {
-        let started = Instant::now();
-        let dir = self.settings.dir.join(&slot.name).join(id.to_string());
+        mark: Option<String>,
+    ) -> Result<Revision, String> {
+        let dir = self.settings.dir.join(name).join(id.to_string());
         let settings = Arc::clone(&self.revisions);
-        let name = slot.name.clone();
-        slot.set_state(id, State::Loading);
-        let mark = match place {
-            Place::Newcomer => None,
-            _ if self.server.watch(&slot.name).arrival == Arrival::Replace => None,
-            _ => self.decided(&slot.name, id).map(|it| it.mark),
-        };
+        let name = name.to_string();
         let work = move || {
             let revision = prepare(&name, id, &dir, files, &settings)?;
             match mark {
@@ -463,12 +460,31 @@ impl Watcher {
             true => Priority::Background,
             false => Priority::Normal,
         };
-        let prepared = match self.supervisor.work("prepare", priority, work) {
+        match self.supervisor.work("prepare", priority, work) {
             Ok(result) => result
                 .await
                 .unwrap_or_else(|_panicked| Err("preparing it panicked".to_string())),
             Err(error) => Err(format!("no thread to prepare it: {error}")),
+        }
+    }
+
+    /// Prepares a revision off the serving threads and commits it. The slot stays as it was when
+    /// that fails; the reason goes to the log, the slot's state and its counter.
+    async fn load(
+        &mut self,
+        slot: &Arc<Slot>,
+        id: u64,
+        files: Option<BTreeMap<String, Vec<u8>>>,
+        place: Place,
+    ) -> Result<(), String> {
+        let started = Instant::now();
+        slot.set_state(id, State::Loading);
+        let mark = match place {
+            Place::Newcomer => None,
+            _ if self.server.watch(&slot.name).arrival == Arrival::Replace => None,
+            _ => self.decided(&slot.name, id).map(|it| it.mark),
         };
+        let prepared = self.prepare(&slot.name, id, files, mark).await;
         match prepared {
             Ok(revision) => {
                 let (id, cost) = (revision.id, revision.cost);
@@ -477,6 +493,15 @@ impl Watcher {
                 for unfit in revision.rules.unfit() {
                     tracing::warn!(slot = slot.name, revision = id, "validate.rules: {unfit}");
                 }
+                let profile = revision.reference.name();
+                if let Reference::Refused(reason) = &revision.reference {
+                    tracing::warn!(
+                        slot = slot.name,
+                        revision = id,
+                        reason,
+                        "profile refused: the revision serves, and its drift is not watched"
+                    );
+                }
                 let role = self.take_in(slot, revision, started, place);
                 tracing::info!(
                     slot = slot.name,
@@ -484,6 +509,7 @@ impl Watcher {
                     role,
                     engine,
                     digest,
+                    profile,
                     row_ns = cost.row_ns,
                     load_ms = started.elapsed().as_millis() as u64,
                     "revision loaded"

@@ -241,6 +241,7 @@ pub fn scripted(slot: &str, script: Script) -> (Arc<Revision>, Arc<Gate>) {
             row_ns: script.row_ns,
             batch_row_ns: script.row_ns,
         },
+        reference: hedgerow::model::revision::Reference::None,
         golden_rows: 0,
         verified_rows: 0,
         prepared_at: SystemTime::now(),

@@ -59,6 +59,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         declared: None,
         golden: None,
         mlflow: None,
+        profile: None,
     };
     let settings = revision::Settings {
         engine: Choice::Forest,

@@ -60,6 +60,7 @@ fn reading(id: u64, feature: &str) -> Arc<Revision> {
             row_ns: 1,
             batch_row_ns: 1,
         },
+        reference: crate::model::revision::Reference::None,
         golden_rows: 0,
         verified_rows: 0,
         prepared_at: SystemTime::now(),

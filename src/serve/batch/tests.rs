@@ -94,6 +94,7 @@ fn revision(uid: u64, width: usize, row_ns: u64) -> Arc<Revision> {
             row_ns,
             batch_row_ns: row_ns,
         },
+        reference: crate::model::revision::Reference::None,
         golden_rows: 0,
         verified_rows: 0,
         prepared_at: SystemTime::now(),

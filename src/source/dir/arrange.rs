@@ -119,15 +119,13 @@ impl Watcher {
         if seen.tried {
             return;
         }
-        if slot
-            .roles()
-            .is_some_and(|roles| roles.revision(id).is_some())
-        {
-            tracing::warn!(
-                slot = slot.name,
-                revision = id,
-                "its files changed while it is resident: they are not loaded; give them a new number"
-            );
+        let roles = slot.roles();
+        if let Some(resident) = roles.as_ref().and_then(|roles| roles.revision(id)) {
+            if !settled(seen, self.settings.settle_ms) {
+                return;
+            }
+            let mark = resident.mark().to_string();
+            self.renew(slot, id, mark).await;
         } else if settled(seen, self.settings.settle_ms) {
             // The reason is logged and in the slot's state.
             let _loaded = self.load(slot, id, None, place).await;
@@ -136,6 +134,25 @@ impl Watcher {
         }
         if let Some(seen) = self.seen.get_mut(&key) {
             seen.tried = true;
+        }
+    }
+
+    /// Takes the new profile of a resident revision; its other files stay what was decided on.
+    async fn renew(&mut self, slot: &Arc<Slot>, id: u64, mark: String) {
+        match self.prepare(&slot.name, id, None, Some(mark)).await {
+            Ok(revision) => {
+                let profile = revision.reference.name();
+                if let Some(departed) = slot.renew(&Arc::new(revision)) {
+                    self.server.bury(departed);
+                    tracing::info!(slot = slot.name, revision = id, profile, "profile loaded");
+                }
+            }
+            Err(reason) => tracing::warn!(
+                slot = slot.name,
+                revision = id,
+                reason,
+                "its files changed while it is resident: they are not loaded"
+            ),
         }
     }
 
