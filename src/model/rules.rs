@@ -182,7 +182,7 @@ impl FromStr for Rule {
         const FORM: &str = "expected \"FEATURE: CHECK ACTION\", such as \"amount: 0..1000 flag\"";
         let (feature, rest) = text.split_once(": ").ok_or(FORM)?;
         let (check, action) = rest.trim().rsplit_once(' ').ok_or(FORM)?;
-        let (feature, check) = (feature.trim(), check.trim());
+        let (feature, said) = (feature.trim(), check.trim());
         if feature.is_empty() {
             return Err(FORM.to_string());
         }
@@ -192,12 +192,11 @@ impl FromStr for Rule {
             .ok_or_else(|| {
                 format!("expected reject, flag or clamp at its end, got \"{action}\"")
             })?;
-        let check: Check = check.parse()?;
+        let check: Check = said.parse()?;
         let kind = check.kind();
         if action == Action::Clamp && !kind.is_clampable() {
-            let name = kind.name();
             return Err(format!(
-                "a {name} cannot be clamped; expected reject or flag"
+                "\"{said}\" cannot be clamped; expected reject or flag"
             ));
         }
         if feature == EVERY && kind == Kind::Category {

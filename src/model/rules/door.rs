@@ -22,7 +22,7 @@ pub struct Rules {
     pub(super) names: Vec<String>,
     /// Columns that have series of their own.
     pub(super) named: Mutex<BTreeSet<usize>>,
-    unfit: Vec<String>,
+    pub(super) unfit: Vec<String>,
 }
 
 /// What became of the rows of one request.
