@@ -15,6 +15,7 @@ use crate::error::{Code, Error};
 use crate::task::{Priority, Supervisor};
 
 pub mod decisions;
+pub mod drift;
 mod join;
 pub mod labels;
 pub mod lease;

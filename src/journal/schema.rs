@@ -4,7 +4,7 @@
 use super::store::{Store, StoreError, Value};
 
 /// The version of the tables below.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// One text for both stores: `SERIAL` is a key that counts up by itself, `BYTES` a byte string.
 ///
@@ -112,6 +112,41 @@ CREATE TABLE IF NOT EXISTS lease (
     until_ms BIGINT NOT NULL
 )";
 
+/// What version 2 added. `drift_pane.cells` are counts as variable-length integers; `id` is the
+/// writer's own, so that a pane written twice is there once. `drift_alarm` has the last alarm of each
+/// slot; `holder` delivers it, until `until_ms`, and `calls` is JSON: what became of each call.
+const DRIFT: &str = "
+CREATE TABLE IF NOT EXISTS drift_pane (
+    number SERIAL,
+    id BYTES NOT NULL,
+    slot TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    writer BYTES NOT NULL,
+    start_ms BIGINT NOT NULL,
+    row_count BIGINT NOT NULL,
+    cells BYTES NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS drift_pane_id ON drift_pane (id);
+CREATE INDEX IF NOT EXISTS drift_pane_start ON drift_pane (slot, profile, start_ms, number);
+CREATE INDEX IF NOT EXISTS drift_pane_age ON drift_pane (start_ms);
+CREATE TABLE IF NOT EXISTS drift_reference (
+    slot TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (slot, mark)
+);
+CREATE TABLE IF NOT EXISTS drift_alarm (
+    slot TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    at_ms BIGINT NOT NULL,
+    quiet_until_ms BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    calls TEXT NOT NULL,
+    settled BIGINT NOT NULL,
+    holder TEXT NOT NULL,
+    until_ms BIGINT NOT NULL
+)";
+
 /// How a store writes what differs.
 pub struct Dialect {
     pub serial: &'static str,
@@ -129,25 +164,34 @@ pub fn make(store: &mut dyn Store, dialect: &Dialect) -> Result<(), StoreError> 
         &[],
     )?;
     let found = store.query("SELECT version FROM journal_version", &[])?;
-    if let Some(row) = found.first() {
-        let found = row.int(0)?;
-        if found > VERSION {
-            return Err(StoreError::Newer {
-                found,
-                known: VERSION,
-            });
+    let found = found.first().map(|row| row.int(0)).transpose()?;
+    if let Some(found) = found.filter(|found| *found > VERSION) {
+        return Err(StoreError::Newer {
+            found,
+            known: VERSION,
+        });
+    }
+    let mut make = |tables: &str| {
+        let tables = tables
+            .replace("SERIAL", dialect.serial)
+            .replace("BYTES", dialect.bytes);
+        for statement in tables.split(';') {
+            store.execute(statement, &[])?;
         }
-        return Ok(());
+        Ok::<(), StoreError>(())
+    };
+    match found {
+        Some(VERSION) => return Ok(()),
+        Some(_) => make(DRIFT)?,
+        None => {
+            make(TABLES)?;
+            make(DRIFT)?;
+        }
     }
-    let tables = TABLES
-        .replace("SERIAL", dialect.serial)
-        .replace("BYTES", dialect.bytes);
-    for statement in tables.split(';') {
-        store.execute(statement, &[])?;
-    }
-    store.execute(
-        "INSERT INTO journal_version (version) VALUES ($1)",
-        &[Value::Int(VERSION)],
-    )?;
+    let note = match found {
+        Some(_) => "UPDATE journal_version SET version = $1",
+        None => "INSERT INTO journal_version (version) VALUES ($1)",
+    };
+    store.execute(note, &[Value::Int(VERSION)])?;
     Ok(())
 }

@@ -210,6 +210,17 @@ impl Row {
         self.or_null(column, Row::text)
     }
 
+    /// A byte string.
+    ///
+    /// # Errors
+    /// As [`Row::int`].
+    pub fn bytes(&self, column: usize) -> Result<&[u8], StoreError> {
+        match self.0.get(column) {
+            Some(Value::Bytes(value)) => Ok(value),
+            _ => Err(unexpected(column, "bytes")),
+        }
+    }
+
     /// An id of 16 bytes.
     ///
     /// # Errors
