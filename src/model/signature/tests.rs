@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::Format;
+use crate::tensor::Cell;
 
 fn outline(element: Element) -> Outline {
     let city = FeatureKind::Category {
