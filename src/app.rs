@@ -15,10 +15,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::{self, Aside, Budget, Connections, Entrance, Shared};
 use crate::config::Config;
+use crate::drift::{self, Drift};
 use crate::engine;
 use crate::journal::{self, Journal};
 use crate::rollout::{self, Rollout};
-use crate::serve::Server;
+use crate::serve::{Server, record, shadow};
 use crate::source::dir;
 use crate::task::{Priority, Supervisor};
 use crate::telemetry::{log, metrics::Metrics};
@@ -47,6 +48,7 @@ pub struct Running {
     /// Tells the listeners to take no more connections and to finish those they have.
     close: Supervisor,
     settings: Arc<api::Settings>,
+    journal: Option<Journal>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -97,15 +99,22 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let engines = engine::present(&config.revision.libraries);
     let window = Duration::from_secs(config.telemetry.window_s);
     let metrics = Arc::new(Metrics::new(window, started));
-    let rollout = match server.records_any() {
-        false => None,
-        true => Some(start_rollout(
-            config.journal,
-            config.rollout,
-            &server,
-            &supervisor,
-        )?),
-    };
+    let parts = start_parts(
+        config.journal,
+        (config.rollout, config.drift),
+        &server,
+        &supervisor,
+    )
+    .map_err(|error| error.to_string())?;
+    if let Some(rollout) = &parts.rollout {
+        let started = rollout.export(config.export, &supervisor);
+        started.map_err(|error| error.to_string())?;
+    } else if config.export.dir.is_some() {
+        tracing::warn!(
+            key = "export.dir",
+            "nothing is exported: no slot records predictions"
+        );
+    }
     let repository = dir::start(
         config.source,
         config.revision,
@@ -115,7 +124,8 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let shared = Shared {
         server: Arc::clone(&server),
         repository,
-        rollout,
+        rollout: parts.rollout,
+        drift: parts.drift,
         settings: Arc::clone(&settings),
         engines: Arc::new(engines),
         metrics: Arc::clone(&metrics),
@@ -132,17 +142,52 @@ pub async fn start(config: Config) -> Result<Running, String> {
         supervisor,
         close,
         settings,
+        journal: parts.journal,
     })
 }
 
-fn start_rollout(
+/// What looks at answered requests.
+#[derive(Default)]
+struct Parts {
+    journal: Option<Journal>,
+    rollout: Option<Rollout>,
+    drift: Option<Drift>,
+}
+
+/// Starts the loop and the monitor of drift where any slot has them, and the threads that hand them
+/// records.
+fn start_parts(
     journal: journal::Settings,
-    settings: rollout::Settings,
+    (rollout, drift): (rollout::Settings, drift::Settings),
     server: &Arc<Server>,
     supervisor: &Supervisor,
-) -> Result<Rollout, String> {
-    let journal = Journal::start(journal, supervisor).map_err(|error| error.to_string())?;
-    Rollout::start(server, journal, settings, supervisor).map_err(|error| error.to_string())
+) -> std::io::Result<Parts> {
+    let mut parts = Parts::default();
+    if server.records_any() || server.watches_any(record::Drift::On) {
+        parts.journal = Some(Journal::start(journal, supervisor)?);
+    }
+    if let Some(journal) = parts.journal.clone().filter(|_| server.records_any()) {
+        parts.rollout = Some(Rollout::start(server, journal, rollout, supervisor)?);
+    }
+    if server.watches_any(record::Drift::Auto) {
+        parts.drift = Some(Drift::start(
+            server,
+            parts.journal.clone(),
+            drift,
+            supervisor,
+        )?);
+    }
+    let tap = parts.drift.as_ref().map(Drift::tap);
+    let sink = parts.rollout.as_ref().map(Rollout::sink);
+    if let Some(records) = server.records().filter(|_| tap.is_some() || sink.is_some()) {
+        let tap = tap.unwrap_or_else(|| Arc::new(|_record| {}));
+        let sink = sink.unwrap_or_else(|| Arc::new(drop));
+        let backlog = shadow::start(records, supervisor, tap, sink)?;
+        if let Some(rollout) = &parts.rollout {
+            rollout.set_backlog(backlog);
+        }
+    }
+    Ok(parts)
 }
 
 impl Running {
@@ -173,11 +218,16 @@ impl Running {
         self.close.stop();
         let finished = self.close.drain(limit).await;
         self.supervisor.stop();
-        if let Some(rollout) = self.shared.rollout.clone() {
-            let close = move || rollout.close(JOURNAL_LIMIT);
-            if self.supervisor.blocking("close", close).await != Some(true) {
-                tracing::warn!("the journal did not take everything that was answered");
-            }
+        let (rollout, drift) = (self.shared.rollout.clone(), self.shared.drift.clone());
+        let journal = self.journal.clone();
+        let close = move || {
+            // What they counted and answered is written before the journal is closed.
+            let drift = drift.is_none_or(|it| it.close(JOURNAL_LIMIT));
+            let rollout = rollout.is_none_or(|it| it.finish(JOURNAL_LIMIT));
+            journal.is_none_or(|it| it.close(JOURNAL_LIMIT)) && drift && rollout
+        };
+        if self.supervisor.blocking("close", close).await != Some(true) {
+            tracing::warn!("the journal did not take everything that was answered and counted");
         }
         let ended = self.supervisor.drain(Duration::from_secs(10)).await;
         if let Some(task) = self.supervisor.failure().or(self.close.failure()) {

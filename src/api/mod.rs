@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use uuid::fmt::Hyphenated;
 
+use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
 use crate::rollout::Rollout;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub repository: Repository,
     /// Labels and trials; `None` when no slot has any.
     pub rollout: Option<Rollout>,
+    /// `None` when no slot's drift may be watched.
+    pub drift: Option<Drift>,
     pub settings: Arc<Settings>,
     /// The engines that models may have here: name, and why it is missing.
     pub engines: Arc<Vec<(&'static str, Result<(), String>)>>,

@@ -4,6 +4,7 @@
 mod check;
 mod client;
 mod decisions;
+mod export;
 mod format;
 mod page;
 mod promote;
@@ -57,6 +58,7 @@ enum Command {
     Promote(promote::Arguments),
     Rollback(rollback::Arguments),
     Decisions(decisions::Arguments),
+    Export(export::Arguments),
 }
 
 /// Runs the command that the process was started with.
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Some(Command::Promote(arguments)) => promote::run(&arguments),
         Some(Command::Rollback(arguments)) => rollback::run(&arguments),
         Some(Command::Decisions(arguments)) => decisions::run(&arguments),
+        Some(Command::Export(arguments)) => export::run(&arguments),
         None => print(&Arguments::command().render_help().to_string()),
     }
 }

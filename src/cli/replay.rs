@@ -3,7 +3,7 @@
 //! nothing but the plot that was asked for.
 
 mod account;
-mod clock;
+pub(super) mod clock;
 mod data;
 mod plot;
 mod scoring;

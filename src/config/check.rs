@@ -135,6 +135,33 @@ pub fn horizons(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>)
     }
 }
 
+/// What an alarm calls needs more than an address. Says nothing while one of its keys is still wrong.
+pub fn calls(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let all = (None, &config.drift.slot);
+    let of_slots = config.drift.slots.iter();
+    let of_slots = of_slots.map(|(name, drift)| (Some(name.as_str()), drift));
+    for (slot, drift) in std::iter::once(all).chain(of_slots) {
+        let Err((_, reason)) = drift.calls.hooks() else {
+            continue;
+        };
+        let is_call = |entry: &&Entry| {
+            let of = entry.slot.as_deref();
+            entry.key.section == "drift"
+                && (of.is_none() || of == slot)
+                && reason.contains(&entry.key.path())
+        };
+        let Some(entry) = entries.iter().rfind(is_call) else {
+            continue;
+        };
+        if problems.iter().all(|it| it.place != entry.place) {
+            problems.push(Problem {
+                place: entry.place.clone(),
+                message: entry.message(&reason),
+            });
+        }
+    }
+}
+
 /// What set a slot's horizon, else what set the retention.
 fn blamed<'a>(slot: Option<&str>, entries: &'a [Entry]) -> Option<&'a Entry> {
     let is_horizon = |entry: &&Entry| {

@@ -1,6 +1,8 @@
 //! The table of keys. The file's reader, the environment, the flags, the check for unknown keys and
 //! the test of the example file all read this one list.
 
+mod drift;
+mod export;
 mod trials;
 mod validate;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use super::source::Value;
 use super::{Config, check, native_dir};
 use crate::api::ModelControl;
+use crate::drift::SlotSettings as SlotDrift;
 use crate::engine::Choice;
 use crate::model::rules;
 use crate::rollout;
@@ -29,6 +32,8 @@ pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
     Bool(fn(&mut Config, bool)),
+    /// Milliseconds.
+    Time(fn(&mut Config, u64)),
     /// A text, refused with what was expected.
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// The same and more, of all slots or of one.
@@ -45,6 +50,7 @@ pub struct OneSlot<'a> {
     pub serve: &'a mut SlotSettings,
     pub rollout: &'a mut rollout::SlotSettings,
     pub rules: &'a mut rules::SlotRules,
+    pub drift: &'a mut SlotDrift,
 }
 
 // Limits keep a slip of the hand from becoming a machine without memory, and every time far from
@@ -59,7 +65,7 @@ const MINUTE_US: u64 = 60 * 1_000_000;
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
-/// Every key but those of trials, in the order of the documentation.
+/// Every key but those of sections in files of their own, in the order of the documentation.
 static KEYS: [Key; 41] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
@@ -206,8 +212,10 @@ pub const SLOTS: &str = "slots";
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
-        .chain(validate::KEYS.iter())
-        .chain(trials::KEYS.iter())
+        .chain(&export::KEYS)
+        .chain(&validate::KEYS)
+        .chain(&trials::KEYS)
+        .chain(&drift::KEYS)
 }
 
 impl Key {
@@ -235,13 +243,17 @@ impl Key {
             Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
             Set::Bool(set) => set(config, value.bool()?),
+            Set::Time(set) => set(config, value.time_ms()?),
             Set::Text(set) => set(config, value.text()?)?,
         }
         Ok(())
     }
 
     fn is_of_slots(&self) -> bool {
-        !matches!(self.set, Set::Count(..) | Set::Bool(_) | Set::Text(_))
+        !matches!(
+            self.set,
+            Set::Count(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
+        )
     }
 }
 
@@ -360,16 +372,19 @@ fn one_slot<'a>(config: &'a mut Config, slot: Option<&str>) -> OneSlot<'a> {
             serve: &mut config.serve.slot,
             rollout: &mut config.rollout.slot,
             rules: &mut config.revision.rules.slot,
+            drift: &mut config.drift.slot,
         };
     };
     let serve = config.serve.slot.clone();
     let rollout = config.rollout.slot.clone();
     let rules = config.revision.rules.slot.clone();
+    let drift = config.drift.slot.clone();
     let name = || slot.to_string();
     OneSlot {
         serve: config.serve.slots.entry(name()).or_insert(serve),
         rollout: config.rollout.slots.entry(name()).or_insert(rollout),
         rules: config.revision.rules.slots.entry(name()).or_insert(rules),
+        drift: config.drift.slots.entry(name()).or_insert(drift),
     }
 }
 

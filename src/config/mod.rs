@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub use self::check::{Place, Problem};
 use self::keys::Key;
 use crate::engine::{Choice, Libraries};
-use crate::{api, journal, model, rollout, serve, source as artifacts, telemetry};
+use crate::{api, drift, journal, model, rollout, serve, source as artifacts, telemetry};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -22,7 +22,9 @@ pub struct Config {
     pub source: artifacts::dir::Settings,
     pub revision: model::revision::Settings,
     pub journal: journal::Settings,
+    pub export: journal::export::Settings,
     pub rollout: rollout::Settings,
+    pub drift: drift::Settings,
     pub telemetry: telemetry::Settings,
 }
 
@@ -54,7 +56,9 @@ impl Default for Config {
                 rules: model::rules::Settings::default(),
             },
             journal: journal::Settings::default(),
+            export: journal::export::Settings::default(),
             rollout: rollout::Settings::default(),
+            drift: drift::Settings::default(),
             telemetry: telemetry::Settings::default(),
         }
     }
@@ -117,6 +121,7 @@ impl Config {
         }
         check::listeners(&config, &entries, &mut problems);
         check::horizons(&config, &entries, &mut problems);
+        check::calls(&config, &entries, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }

@@ -71,6 +71,30 @@ fn values_are_read_by_the_type_of_their_key() {
 }
 
 #[test]
+fn the_log_is_exported_where_it_has_a_folder() {
+    assert_eq!(good("[export]\ndir = \"\"", &[]).export.dir, None);
+    let config = good(
+        "[export]\ndir = \"/var/log/predictions\"\nwait = \"90m\"\nfiles_max = 500",
+        &[("HEDGEROW__EXPORT__ROTATE", "30s")],
+    );
+    let expected = journal::export::Settings {
+        dir: Some(PathBuf::from("/var/log/predictions")),
+        wait_ms: 90 * 60 * 1000,
+        rotate_ms: 30_000,
+        files_max: 500,
+        ..Config::default().export
+    };
+    assert_eq!(config.export, expected);
+    assert_eq!(
+        bad("[export]\nwait = 5\n[rollout]\nwait = \"1d\"", &[]),
+        [
+            "hedgerow.toml:2:8: export.wait: expected a time such as \"90s\", \"6h\" or \"45d\", got 5",
+            "hedgerow.toml:4:1: unknown key \"wait\" in [rollout]; it belongs in [export]",
+        ]
+    );
+}
+
+#[test]
 fn a_slot_inherits_what_it_does_not_say() {
     let config = good(
         "[slots.fraud.cache]\nttl_s = 5\n[slots.idle]\n[batch]\nmax_batch_rows = 7",
@@ -266,7 +290,7 @@ log_format = "xml"
         ("HEDGEROW__CACHE__TTL_S", ""),
     ];
     let expected = r#"
-hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, validate, rollout, slots
+hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, export, validate, rollout, drift, slots
 hedgerow.toml:2:1: "threads" belongs in [batch]
 hedgerow.toml:4:8: server.http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got "localhost:8080"
 hedgerow.toml:5:1: unknown key "htpp" in [server]; did you mean "http"?

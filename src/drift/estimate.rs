@@ -214,8 +214,7 @@ fn spread(blocks: &[Block], rows: &[u64]) -> Vec<f64> {
         let Some(high) = fitted.next() else { break };
         let low = probabilities.last().copied().unwrap_or(high);
         let step = (high - low) / (empty + 1) as f64;
-        // Rounding must not lift one above the next.
-        probabilities.extend((1..=empty).map(|at| (low + step * at as f64).min(high)));
+        probabilities.extend((1..=empty).map(|at| low + step * at as f64));
         probabilities.push(high);
         empty = 0;
     }

@@ -55,6 +55,16 @@ pub enum Source {
     Served,
 }
 
+impl Source {
+    /// `training` or `served`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Training => "training",
+            Source::Served => "served",
+        }
+    }
+}
+
 /// One feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

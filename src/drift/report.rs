@@ -22,6 +22,20 @@ pub struct Report {
     pub skipped_rows: u64,
 }
 
+/// What a person weighs with a decision on a slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub verdict: Verdict,
+    /// The window that it rests on: `short` or `long`.
+    pub window: String,
+    pub rows: u64,
+    /// Features whose verdict is `watch` or `act`, and all there are.
+    pub drifted: usize,
+    pub features: usize,
+    /// The worst of them, at most three: name, and PSI above its null level.
+    pub worst: Vec<(String, f64)>,
+}
+
 /// What live rows are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -153,7 +167,7 @@ pub struct Estimate {
     pub recall: Option<f64>,
     pub f1: Option<f64>,
     pub auc: Option<f64>,
-    /// The same of the reference, where labels are known.
+    /// The same of the reference, where labels are known; to the bin that the threshold is in.
     pub reference_precision: Option<f64>,
     pub reference_recall: Option<f64>,
     pub reference_f1: Option<f64>,
@@ -189,6 +203,18 @@ pub struct Called {
     pub outcome: String,
     /// The run that was started, or why none was.
     pub detail: String,
+}
+
+impl Reference {
+    /// `off`, `refused`, `collecting` or `ready`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reference::Off { .. } => "off",
+            Reference::Refused { .. } => "refused",
+            Reference::Collecting { .. } => "collecting",
+            Reference::Ready { .. } => "ready",
+        }
+    }
 }
 
 impl Verdict {

@@ -111,7 +111,8 @@ pub fn ks(reference: &[u64], live: &[u64]) -> Option<f64> {
 pub fn ks_p_value(d: f64, n_reference: u64, n_live: u64) -> f64 {
     // √(nm/(n+m)) as the inverse of √(1/n + 1/m): 0 for an empty sample, and nothing overflows.
     let x = d / (1.0 / n_reference as f64 + 1.0 / n_live as f64).sqrt();
-    if x.is_nan() || x <= 0.0 {
+    // Below 0.03 the sum of the twin underflows to 0.
+    if x.is_nan() || x < 0.03 {
         return 1.0;
     }
     if x < 1.0 {

@@ -16,6 +16,7 @@ use crate::task::{Priority, Supervisor};
 
 pub mod decisions;
 pub mod drift;
+pub mod export;
 mod join;
 pub mod labels;
 pub mod lease;
@@ -218,6 +219,12 @@ impl Journal {
     /// is away. Blocks. Later calls find the journal ended.
     pub fn close(&self, limit: Duration) -> bool {
         self.0.shared.close(limit)
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
     }
 }
 

@@ -21,18 +21,18 @@ mod records;
 mod running;
 
 /// A moment in 2026.
-const NOW: i64 = 1_795_000_000_000;
+pub(super) const NOW: i64 = 1_795_000_000_000;
 
-const HOUR: i64 = 3_600_000;
+pub(super) const HOUR: i64 = 3_600_000;
 
 /// An empty store of its own.
-struct Place {
+pub(super) struct Place {
     address: String,
     _folder: Option<TempDir>,
 }
 
 impl Place {
-    fn sqlite() -> Place {
+    pub(super) fn sqlite() -> Place {
         let folder = TempDir::new().unwrap();
         Place {
             address: folder.path().join("data").display().to_string(),
@@ -47,7 +47,7 @@ impl Place {
         })
     }
 
-    fn open(&self) -> Box<dyn Store> {
+    pub(super) fn open(&self) -> Box<dyn Store> {
         open(&self.address).unwrap()
     }
 
@@ -59,13 +59,13 @@ impl Place {
         }
     }
 
-    fn start(&self, supervisor: &Supervisor) -> Journal {
+    pub(super) fn start(&self, supervisor: &Supervisor) -> Journal {
         Journal::start(self.settings(), supervisor).unwrap()
     }
 }
 
 /// Runs a case on both stores.
-fn on_both(case: impl Fn(&Place)) {
+pub(super) fn on_both(case: impl Fn(&Place)) {
     case(&Place::sqlite());
     if let Some(place) = Place::postgres() {
         case(&place);
@@ -83,7 +83,7 @@ fn id_at(at_ms: i64) -> Uuid {
     ))
 }
 
-fn prediction(at_ms: i64) -> Prediction {
+pub(super) fn prediction(at_ms: i64) -> Prediction {
     Prediction {
         id: id_at(at_ms),
         row: 0,
@@ -125,11 +125,11 @@ fn keyed(at_ms: i64, key: &str) -> Prediction {
     }
 }
 
-fn write(store: &mut dyn Store, rows: &[Prediction]) {
+pub(super) fn write(store: &mut dyn Store, rows: &[Prediction]) {
     predictions::insert(store, rows, &terms).unwrap();
 }
 
-fn label(prediction: &Prediction, value: f64) -> Label {
+pub(super) fn label(prediction: &Prediction, value: f64) -> Label {
     Label {
         slot: None,
         target: Target::Prediction {
@@ -167,7 +167,7 @@ fn terms(slot: &str) -> Option<Terms> {
 }
 
 /// Puts one label at this time.
-fn put(store: &mut dyn Store, label: &Label, now_ms: i64) -> Receipt {
+pub(super) fn put(store: &mut dyn Store, label: &Label, now_ms: i64) -> Receipt {
     let mut receipts = labels::put(store, std::slice::from_ref(label), now_ms, &terms).unwrap();
     receipts.remove(0)
 }

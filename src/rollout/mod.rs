@@ -7,6 +7,7 @@ mod controller;
 mod course;
 pub mod decide;
 pub mod document;
+mod exporting;
 pub mod feedback;
 pub mod gate;
 mod judge;
@@ -23,7 +24,7 @@ mod vitals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -31,7 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Code, Error};
 use crate::journal::decisions::{self, Entry};
-use crate::journal::{Health, Journal};
+use crate::journal::{Health, Journal, export};
 use crate::model::revision::Revision;
 use crate::model::slot::Roles;
 use crate::serve::{Server, shadow};
@@ -65,6 +66,8 @@ pub struct Shared {
     counts: Counts,
     /// Decisions that this process wrote, by slot and name.
     decisions: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// What was exported of the prediction log.
+    export: OnceLock<Arc<export::Progress>>,
 }
 
 /// A slot whose roles the controller leaves as they are.
@@ -128,6 +131,7 @@ impl Rollout {
             alive: Arc::default(),
             counts: Counts::default(),
             decisions: Mutex::default(),
+            export: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
         shared.journal.set_terms(Arc::new(move |slot| {
@@ -279,6 +283,7 @@ impl Rollout {
                 .iter()
                 .map(|((slot, decision), count)| (slot.clone(), *decision, *count))
                 .collect(),
+            export: self.exported(),
             ..Trials::default()
         };
         for report in self.reports() {
@@ -287,15 +292,15 @@ impl Rollout {
         trials
     }
 
-    /// Writes what was answered, once the server was told to stop: waits for the threads of the loop,
-    /// then closes the journal. False when that takes longer than `limit`. Blocks.
-    pub fn close(&self, limit: Duration) -> bool {
+    /// Waits, once the server was told to stop, until the threads of the loop have handed what was
+    /// answered to the journal; false when that takes longer than `limit`. Blocks.
+    pub fn finish(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
-        while Arc::strong_count(&self.0.alive) > 1 && Instant::now() < end {
+        let runs = || Arc::strong_count(&self.0.alive) > 1;
+        while runs() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let left = end.saturating_duration_since(Instant::now());
-        self.0.journal.close(left)
+        !runs()
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::reading::{self, Columns};
 use super::score::Task;
 use super::settings::{Settings, SlotSettings};
+use crate::engine::{Category, FeatureKind};
 use crate::journal::predictions::{Prediction, Shadow};
 use crate::serve::record::Record;
 use crate::serve::shadow::Shadowed;
@@ -96,21 +97,91 @@ fn value(rows: &Rows, row: usize, column: usize) -> f64 {
     }
 }
 
-/// A row's features by name, as JSON; what is missing is null.
+/// A row's features by name, as JSON: categories by their names, infinities as `inf` and `-inf`, null
+/// for what is missing.
 fn features(record: &Record, row: usize) -> String {
-    let names = record.answered.signature.names();
-    let mut json = String::with_capacity(names.len() * 24);
+    let columns = &record.answered.signature.columns;
+    let mut json = String::with_capacity(columns.len() * 24);
     json.push('{');
-    for (column, name) in names.iter().enumerate() {
-        let value = value(record.input.rows(), row, column);
-        let comma = if column > 0 { "," } else { "" };
-        let name = serde_json::Value::from(name.as_str());
-        // Writing to a string cannot fail. JSON has no infinities.
-        let _written = match value.is_finite() {
-            true => write!(json, "{comma}{name}:{value}"),
-            false => write!(json, "{comma}{name}:null"),
-        };
+    for (place, column) in columns.iter().enumerate() {
+        let value = value(record.input.rows(), row, place);
+        let comma = if place > 0 { "," } else { "" };
+        let name = serde_json::Value::from(column.name.as_str());
+        // Writing to a string cannot fail.
+        let _written = write!(json, "{comma}{name}:{}", feature(&column.kind, value));
     }
     json.push('}');
     json
+}
+
+/// A feature's value as JSON. Of a feature whose categories are texts it is a text always: a number
+/// that stands for none of them is written as one.
+fn feature(kind: &FeatureKind, value: f64) -> String {
+    if value.is_nan() {
+        return "null".to_string();
+    }
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    match known(kind, value) {
+        Some(Category::Text(name)) => text(name),
+        Some(Category::Number(number)) => number.to_string(),
+        None if is_text(kind) || value.is_infinite() => text(&value.to_string()),
+        None => value.to_string(),
+    }
+}
+
+/// The category that a value stands for.
+fn known(kind: &FeatureKind, value: f64) -> Option<&Category> {
+    let FeatureKind::Category { categories, .. } = kind else {
+        return None;
+    };
+    let is_code = value >= 0.0 && value.fract() == 0.0;
+    is_code.then(|| categories.get(value as usize))?
+}
+
+fn is_text(kind: &FeatureKind) -> bool {
+    match kind {
+        FeatureKind::Category { categories, .. } => {
+            matches!(categories.first(), Some(Category::Text(_)))
+        }
+        FeatureKind::Number => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Unknown;
+
+    #[test]
+    fn features_are_written_without_loss() {
+        let categories = |categories| FeatureKind::Category {
+            categories,
+            unknown: Unknown::Missing,
+        };
+        let texts = categories(vec![
+            Category::Text("DE \"süd\"".to_string()),
+            Category::Text("FR".to_string()),
+        ]);
+        let numbers = categories(vec![Category::Number(10.5), Category::Number(-3.0)]);
+        let codes = categories(Vec::new());
+        for (kind, value, json) in [
+            (&FeatureKind::Number, 0.1, "0.1"),
+            (&FeatureKind::Number, -0.0, "-0"),
+            (&FeatureKind::Number, f64::NAN, "null"),
+            (&FeatureKind::Number, f64::INFINITY, "\"inf\""),
+            (&FeatureKind::Number, f64::NEG_INFINITY, "\"-inf\""),
+            (&texts, 0.0, "\"DE \\\"süd\\\"\""),
+            (&texts, 1.0, "\"FR\""),
+            (&texts, 2.0, "\"2\""),
+            (&texts, -1.0, "\"-1\""),
+            (&texts, f64::NAN, "null"),
+            (&numbers, 0.0, "10.5"),
+            (&numbers, 1.0, "-3"),
+            (&numbers, f64::NAN, "null"),
+            (&codes, 7.0, "7"),
+        ] {
+            assert_eq!(feature(kind, value), json);
+            assert!(serde_json::from_str::<serde_json::Value>(json).is_ok());
+        }
+    }
 }

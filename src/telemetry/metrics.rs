@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::drift::{self, Drift};
 use super::trials::{self, Trials};
 use crate::model::revision::Revision;
 use crate::model::slot::Slot;
@@ -58,6 +59,7 @@ struct Scrape {
     server: Arc<Server>,
     doors: Doors,
     trials: Trials,
+    drift: Drift,
     slots: Vec<Arc<Slot>>,
     /// Resident revisions with their roles.
     revisions: Vec<(Arc<Revision>, &'static str)>,
@@ -119,7 +121,7 @@ impl Metrics {
     pub fn render(
         &self,
         server: &Arc<Server>,
-        (doors, trials): (&Doors, Trials),
+        (doors, trials, drift): (&Doors, Trials, Drift),
         now: Instant,
     ) -> Result<String, fmt::Error> {
         let slots: Vec<_> = server.registry.slots().values().cloned().collect();
@@ -133,6 +135,7 @@ impl Metrics {
             server: Arc::clone(server),
             doors: *doors,
             trials,
+            drift,
             quantiles: self.quantiles(&slots, now),
             slots,
             revisions,
@@ -179,7 +182,9 @@ impl Collector for Scrape {
         self.rows(&mut encoder)?;
         self.slots(&mut encoder)?;
         trials::encode_usage(&mut encoder, &self.slots, &self.revisions)?;
-        self.trials.encode(&mut encoder)
+        self.trials.encode(&mut encoder)?;
+        drift::encode_usage(&mut encoder, &self.slots)?;
+        self.drift.encode(&mut encoder)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the outside sees of the server: metrics and logs.
 
+pub mod drift;
+pub mod export;
 pub mod log;
 pub mod metrics;
 pub mod trials;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
+use super::export;
 use super::metrics::{Labels, counters, gauges, labels, of};
 use crate::model::revision::Revision;
 use crate::model::slot::Slot;
@@ -27,6 +28,8 @@ pub struct Trials {
     pub gates: Vec<Gate>,
     /// Slot, money per hour.
     pub waiting: Vec<(String, f64)>,
+    /// The exported prediction log.
+    pub export: Vec<export::Slot>,
 }
 
 /// The journal.
@@ -82,6 +85,7 @@ impl Trials {
             return Ok(());
         };
         journal.encode(encoder)?;
+        export::encode(&self.export, encoder)?;
         self.quality(encoder)?;
         self.gates(encoder)?;
         gauges(

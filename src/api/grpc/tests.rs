@@ -77,6 +77,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         server: Arc::new(server),
         repository: Repository::new().0,
         rollout: None,
+        drift: None,
         settings: Arc::new(Settings {
             body_bytes_max: 1000,
             ..Settings::default()

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::body::{self, Body, Charge, Held};
 use super::{Listener, Shared};
+use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
 use crate::telemetry::trials::Trials;
@@ -113,6 +114,7 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         .route("/v1/slots", get(slots::all))
         .route("/v1/slots/{slot}", get(slots::one))
         .route("/v1/slots/{slot}/verdict", get(slots::verdict))
+        .route("/v1/slots/{slot}/drift", get(slots::drift))
         .route("/v1/slots/{slot}/decisions", get(slots::decisions))
         .route("/v1/slots/{slot}/promote", post(slots::promote))
         .route("/v1/slots/{slot}/rollback", post(slots::rollback))
@@ -251,9 +253,15 @@ async fn exposition(State(context): State<Context>) -> Routed {
         bodies_bytes: shared.bodies.used(),
         bodies_refused: shared.bodies.refused(),
     };
+    let drift = shared.drift.as_ref().map(Drift::metrics);
+    let drift = drift.unwrap_or_default();
     let text = shared
         .metrics
-        .render(&shared.server, (&doors, trials(shared)), Instant::now())
+        .render(
+            &shared.server,
+            (&doors, trials(shared), drift),
+            Instant::now(),
+        )
         .map_err(|_| Error::internal("the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -12,7 +12,7 @@ use uuid::fmt::Hyphenated;
 use super::{Context, Routed, data, json_answer, read_body, whole_body};
 use crate::api::control::{actor, decided, limited, loop_of, promoted};
 use crate::api::{Listener, Shared, feedback};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::rollout::Ask;
 use crate::rollout::feedback::{NAMES, Settled};
 
@@ -147,7 +147,35 @@ pub async fn one(State(context): State<Context>, Path(slot): Path<String>) -> Ro
     context.shared.check_trials(context.listener)?;
     let rollout = loop_of(&context.shared)?;
     let report = rollout.report(&slot)?;
-    Ok(json_answer(&value(&rollout.answer(&report))?))
+    let mut answer = value(&rollout.answer(&report))?;
+    // What a person weighs with a decision; it decides nothing.
+    let context = context
+        .shared
+        .drift
+        .as_ref()
+        .and_then(|it| it.context(&slot));
+    if let (Some(context), Some(answer)) = (context, answer.as_object_mut()) {
+        answer.insert("drift".to_string(), value(&context)?);
+    }
+    Ok(json_answer(&answer))
+}
+
+/// `GET /v1/slots/{slot}/drift`.
+pub async fn drift(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
+    let shared = &context.shared;
+    shared.check_trials(context.listener)?;
+    let Some(drift) = shared.drift.clone() else {
+        return Err(Error::new(
+            Code::Conflict,
+            "drift is not watched in any slot: drift.watch is off",
+        ));
+    };
+    let deadline = shared.deadline(Instant::now(), None);
+    // A model of many features takes milliseconds.
+    let report = shared
+        .aside(deadline, move || value(&drift.report(&slot)?))
+        .await?;
+    Ok(json_answer(&report))
 }
 
 /// `GET /v1/slots/{slot}/verdict`: what a rollout controller outside asks for. `decision` is what the

@@ -59,7 +59,10 @@ pub static KEYS: [Key; 37] = [
         ];
         one_of(&mut s.rollout.kind, v, &words)
     }),
-    number("threshold", -1e12..=1e12, |s, v| s.rollout.threshold = v),
+    number("threshold", -1e12..=1e12, |s, v| {
+        s.rollout.threshold = v;
+        s.drift.terms.threshold = v;
+    }),
     time("label_horizon", |s, v| s.rollout.horizon_ms = v),
     choice("absence_means", |s, v| {
         let words = [

@@ -235,6 +235,11 @@ fn ratios_without_a_denominator_are_absent() {
     assert_eq!(estimate(&perfect, &[1, 2, 3], &[1, 2, 3]), None);
     let most = estimate(&perfect, &[u64::MAX; 2], &[u64::MAX; 2]).unwrap();
     assert_eq!((most.rows, most.positives), (u64::MAX, 0.5));
+    // Counts that round up one by one and less so together.
+    let sure = fitted(&[1; 4], &[0, 1, 1, 1]);
+    let odd = (1 << 53) + 3;
+    let all = estimate(&sure, &[0, odd, odd, odd], &[0; 4]).unwrap();
+    assert_eq!(all.positives, 1.0);
 }
 
 #[test]

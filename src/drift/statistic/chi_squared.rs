@@ -57,10 +57,10 @@ pub fn chi_squared(reference: &[u64], live: &[u64]) -> Option<ChiSquared> {
 }
 
 /// The regularised upper incomplete gamma function `Q(a, x) = Γ(a, x)/Γ(a)`, 0 to 1, for `a` of at
-/// least ½ and `x` of at least 0. It falls from 1 at 0 and underflows to 0.
+/// least ½ and finite `x` of at least 0. It falls from 1 at 0 and underflows to 0.
 ///
 /// Source: NIST Digital Library of Mathematical Functions, 8.7.1 (series) and 8.9.2 (continued
-/// fraction, by Lentz's method).
+/// fraction, its even part by Lentz's method).
 pub fn upper_gamma(a: f64, x: f64) -> f64 {
     if x <= 0.0 {
         return 1.0;

@@ -134,7 +134,7 @@ fn p_values_of_any_argument_lie_between_0_and_1() {
         // The median lies between a − 1/3 and a.
         assert!(upper_gamma(a, a) < 0.5 && upper_gamma(a, (a - 1.0 / 3.0).max(0.0)) > 0.5);
     }
-    for d in [0.0, 1e-300, 1e-9, 0.5, 1.0, f64::MAX] {
+    for d in [0.0, 5e-324, 1e-300, 1e-9, 0.01, 0.5, 1.0, f64::MAX] {
         for n in [0, 1, 1000, u64::MAX] {
             let p = ks_p_value(d, n, 7);
             assert!((0.0..=1.0).contains(&p), "{d} {n}: {p}");
