@@ -18,8 +18,9 @@ pub struct Ruled {
     nearest: [f64; 2],
     /// Codes of categories, or numbers; sorted.
     allowed: Vec<f64>,
-    /// Whether a number within the range breaks no rule.
+    /// Whether a number within the range breaks no rule but that it is to be whole.
     plain: bool,
+    whole: bool,
     tallies: [Option<Tally>; Kind::ALL.len()],
 }
 
@@ -74,6 +75,7 @@ impl Ruled {
             nearest: [f64::NEG_INFINITY, f64::INFINITY],
             allowed: Vec::new(),
             plain: true,
+            whole: false,
             tallies: [const { None }; Kind::ALL.len()],
         };
         for (rule, origin) in rules {
@@ -120,7 +122,7 @@ impl Ruled {
                 // Rounded as the rows are, so that a value on the bound is within it.
                 (self.low, self.high) = (rounded(*low, element), rounded(*high, element));
             }
-            Check::Whole => self.plain = false,
+            Check::Whole => self.whole = true,
             Check::Required => {}
             Check::Categories(names) => {
                 let mut allowed = Vec::with_capacity(names.len());
@@ -144,7 +146,11 @@ impl Ruled {
     /// Whether a value surely breaks no rule; quick where most do not.
     #[inline]
     pub fn is_fine(&self, number: f64) -> bool {
-        self.plain && number >= self.low && number <= self.high
+        // The cast is cheaper than rounding, and gives another number where it does not fit.
+        self.plain
+            && number >= self.low
+            && number <= self.high
+            && (!self.whole || number as i64 as f64 == number)
     }
 
     /// What a value breaks. NaN is a missing value, or one whose category the model does not know.
