@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo simulate build native test lint unit differential fuzz clients deny audit bench-kernels bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo simulate build native test lint unit differential fuzz clients deny audit bench-kernels bench-door bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ audit: ## Known vulnerabilities; needs the advisory database from the network.
 
 bench-kernels: ## Time every kernel on every instruction set of this machine (criterion).
 	cargo bench --bench kernels
+
+bench-door: ## Time the rules at the door, in rows per second (criterion).
+	cargo bench --bench door
 
 models: ## Train the sample models again.
 	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt

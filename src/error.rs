@@ -8,8 +8,8 @@ use std::time::Duration;
 #[error("{message}")]
 pub struct Error {
     pub code: Code,
-    /// Lower case, without a full stop; names the thing and what was expected, never a value that
-    /// the client sent.
+    /// Lower case, without a full stop; names the thing and what was expected, and no text that the
+    /// client sent as a value.
     pub message: String,
     /// When to come back, where that is known.
     pub retry_after: Option<Duration>,

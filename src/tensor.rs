@@ -233,6 +233,11 @@ impl<T: Copy> Matrix<T> {
         &self.values
     }
 
+    /// All values, row-major, to be changed.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
     /// One row after the other.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, T> {
         self.values.chunks_exact(self.width)

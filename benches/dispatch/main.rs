@@ -118,6 +118,7 @@ fn main() -> Result<()> {
             verify: false,
             bytes_max: u64::MAX,
             libraries: libraries.clone(),
+            rules: Default::default(),
         };
         let revision = match revision::prepare("bench", 1, artifact, &settings) {
             Ok(revision) => Arc::new(revision),

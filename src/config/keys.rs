@@ -4,6 +4,7 @@
 mod drift;
 mod export;
 mod trials;
+mod validate;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -14,6 +15,7 @@ use super::{Config, check, native_dir};
 use crate::api::ModelControl;
 use crate::drift::SlotSettings as SlotDrift;
 use crate::engine::Choice;
+use crate::model::rules;
 use crate::rollout;
 use crate::serve::SlotSettings;
 use crate::telemetry::log;
@@ -47,6 +49,7 @@ pub enum Set {
 pub struct OneSlot<'a> {
     pub serve: &'a mut SlotSettings,
     pub rollout: &'a mut rollout::SlotSettings,
+    pub rules: &'a mut rules::SlotRules,
     pub drift: &'a mut SlotDrift,
 }
 
@@ -210,6 +213,7 @@ pub const SLOTS: &str = "slots";
 pub fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
         .chain(&export::KEYS)
+        .chain(&validate::KEYS)
         .chain(&trials::KEYS)
         .chain(&drift::KEYS)
 }
@@ -367,16 +371,19 @@ fn one_slot<'a>(config: &'a mut Config, slot: Option<&str>) -> OneSlot<'a> {
         return OneSlot {
             serve: &mut config.serve.slot,
             rollout: &mut config.rollout.slot,
+            rules: &mut config.revision.rules.slot,
             drift: &mut config.drift.slot,
         };
     };
     let serve = config.serve.slot.clone();
     let rollout = config.rollout.slot.clone();
+    let rules = config.revision.rules.slot.clone();
     let drift = config.drift.slot.clone();
     let name = || slot.to_string();
     OneSlot {
         serve: config.serve.slots.entry(name()).or_insert(serve),
         rollout: config.rollout.slots.entry(name()).or_insert(rollout),
+        rules: config.revision.rules.slots.entry(name()).or_insert(rules),
         drift: config.drift.slots.entry(name()).or_insert(drift),
     }
 }

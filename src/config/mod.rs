@@ -53,6 +53,7 @@ impl Default for Config {
                 verify: false,
                 bytes_max: MODEL_BYTES_MAX,
                 libraries: Libraries { dir: native_dir() },
+                rules: model::rules::Settings::default(),
             },
             journal: journal::Settings::default(),
             export: journal::export::Settings::default(),

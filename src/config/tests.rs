@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::model::rules::{Action, Check, Rule};
 use crate::telemetry::log;
 
 const FILE: &str = "hedgerow.toml";
@@ -161,6 +162,46 @@ label_horizon = "45d"
 }
 
 #[test]
+fn rules_are_read_for_all_slots_or_one() {
+    let text = r#"
+[validate]
+rules = ["*: required flag", "amount: 0..1e6 clamp"]
+[slots.fraud.validate]
+rules = ["country: in DE|AT | New York reject"]
+defaults = "off"
+"#;
+    let variables = [("HEDGEROW__SLOTS__CHURN__VALIDATE__DEFAULTS", "reject")];
+    let config = good(text, &variables);
+    let rules = &config.revision.rules;
+    assert_eq!(rules.of("other").rules.len(), 2);
+    assert_eq!(rules.of("other").defaults, Some(Action::Flag));
+    assert_eq!(rules.of("churn").rules, rules.of("other").rules);
+    assert_eq!(rules.of("churn").defaults, Some(Action::Reject));
+    let names = ["DE", "AT", "New York"].map(str::to_string);
+    let country = Rule {
+        feature: "country".to_string(),
+        check: Check::Categories(names.to_vec()),
+        action: Action::Reject,
+    };
+    assert_eq!(rules.of("fraud").rules, [country]);
+    assert_eq!(rules.of("fraud").defaults, None);
+    for (key, expected) in [
+        (
+            "rules = [\"amount: 1..0 flag\"]",
+            "hedgerow.toml:2:9: validate.rules: rule \"amount: 1..0 flag\": no number lies in 1..0",
+        ),
+        ("rules = [1]", "expected a list of texts in quotes"),
+        (
+            "defaults = \"no\"",
+            "expected one of off, flag, clamp, reject",
+        ),
+    ] {
+        let problems = bad(&format!("[validate]\n{key}"), &[]);
+        assert!(problems[0].contains(expected), "{key}: {problems:?}");
+    }
+}
+
+#[test]
 fn a_horizon_that_outlives_the_journal_is_a_problem_where_it_stands() {
     let on = "on_arrival = \"shadow\"\n";
     let fraud = format!("[slots.fraud.rollout]\n{on}label_horizon = \"91d\"\n");
@@ -249,7 +290,7 @@ log_format = "xml"
         ("HEDGEROW__CACHE__TTL_S", ""),
     ];
     let expected = r#"
-hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, export, rollout, drift, slots
+hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, export, validate, rollout, drift, slots
 hedgerow.toml:2:1: "threads" belongs in [batch]
 hedgerow.toml:4:8: server.http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got "localhost:8080"
 hedgerow.toml:5:1: unknown key "htpp" in [server]; did you mean "http"?

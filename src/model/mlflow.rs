@@ -15,10 +15,20 @@ pub struct MlModel {
     /// The model file's name in the folder.
     pub model_file: String,
     pub format: Format,
-    /// Column names of the signature's inputs; empty when there are none.
-    pub columns: Vec<String>,
+    /// The signature's inputs; empty when there are none, or some have no name.
+    pub columns: Vec<MlColumn>,
     /// The contents of `serving_input_example.json`.
     pub example: Option<Vec<u8>>,
+}
+
+/// A named input of an MLflow signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MlColumn {
+    pub name: String,
+    /// Its type is one of whole numbers.
+    pub whole: bool,
+    /// It says that it is never missing.
+    pub required: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +58,10 @@ struct YamlSignature {
 #[derive(Deserialize)]
 struct Input {
     name: Option<String>,
+    /// A name; tensors have an object here or nothing.
+    #[serde(rename = "type")]
+    kind: Option<Value>,
+    required: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -100,13 +114,23 @@ pub fn parse(bytes: &[u8]) -> Result<MlModel, String> {
             .map_err(|error| format!("MLmodel: signature.inputs: {error}"))?,
         None => Vec::new(),
     };
-    let named: Option<Vec<String>> = inputs.into_iter().map(|input| input.name).collect();
+    let named: Option<Vec<MlColumn>> = inputs.into_iter().map(Input::named).collect();
     Ok(MlModel {
         model_file: data,
         format,
         columns: named.unwrap_or_default(),
         example: None,
     })
+}
+
+impl Input {
+    fn named(self) -> Option<MlColumn> {
+        Some(MlColumn {
+            name: self.name?,
+            whole: self.kind.is_some_and(|it| it == "integer" || it == "long"),
+            required: self.required.unwrap_or(false),
+        })
+    }
 }
 
 impl MlModel {
@@ -119,8 +143,8 @@ impl MlModel {
         if !unnamed || self.columns.len() != outline.features.len() {
             return None;
         }
-        let features = self.columns.iter().map(|name| DeclaredFeature {
-            name: name.clone(),
+        let features = self.columns.iter().map(|column| DeclaredFeature {
+            name: column.name.clone(),
             kind: DeclaredKind::Number,
             categories: Vec::new(),
         });
@@ -146,7 +170,9 @@ impl MlModel {
             return Ok(());
         };
         let tensors = split.tensors().map_err(failed)?;
-        let rows = signature.check(tensors).map_err(|error| failed(error.0))?;
+        let rows = signature
+            .check(tensors)
+            .map_err(|error| failed(error.reason))?;
         let mut out = vec![0.0; rows.len() * engine.outline().width()];
         engine
             .predict(&rows, &mut out)
@@ -240,6 +266,23 @@ mod tests {
         );
         check("flavors: {}", Err("no xgboost"));
         check("[", Err("MLmodel: "));
+    }
+
+    #[test]
+    fn columns_say_whether_they_are_whole_and_required() {
+        let inputs = r#"[{"type": "long", "name": "a", "required": true}, {"type": "double", "name": "b", "required": false}, {"type": "integer", "name": "c"}]"#;
+        let yaml =
+            format!("flavors: {{onnx: {{data: m.onnx}}}}\nsignature: {{inputs: '{inputs}'}}");
+        let columns = parse(yaml.as_bytes()).unwrap().columns;
+        let of = |column: &MlColumn| (column.name.clone(), column.whole, column.required);
+        let expected = [("a", true, true), ("b", false, false), ("c", true, false)];
+        let expected = expected.map(|(name, whole, required)| (name.to_string(), whole, required));
+        assert_eq!(columns.iter().map(of).collect::<Vec<_>>(), expected);
+        let tensor =
+            r#"[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]"#;
+        let yaml =
+            format!("flavors: {{onnx: {{data: m.onnx}}}}\nsignature: {{inputs: '{tensor}'}}");
+        assert!(parse(yaml.as_bytes()).unwrap().columns.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod golden;
 pub mod mlflow;
 pub mod registry;
 pub mod revision;
+pub mod rules;
 pub mod score;
 pub mod signature;
 pub mod slot;

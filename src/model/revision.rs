@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::artifact::Artifact;
+use super::rules::{self, Rules, defaults};
 use super::signature::Signature;
 use super::slot::Named;
 use super::usage::Usage;
@@ -35,6 +36,8 @@ pub struct Revision {
     pub verified_rows: usize,
     pub prepared_at: SystemTime,
     pub usage: Usage,
+    /// What its slot asks of rows.
+    pub rules: Rules,
 }
 
 /// What live rows of a revision are compared with.
@@ -65,6 +68,7 @@ pub struct Settings {
     /// Limit of a revision's files together, in bytes.
     pub bytes_max: u64,
     pub libraries: Libraries,
+    pub rules: rules::Settings,
 }
 
 /// Rows of the timed batch: the block that kernels take at a time.
@@ -104,6 +108,14 @@ impl Reference {
         match bins {
             Ok(bins) => Reference::Ready(Arc::new(bins)),
             Err(Broken(reason)) => Reference::Refused(format!("profile.json: {reason}")),
+        }
+    }
+
+    /// The profile, where it is one of this model.
+    pub fn profile(&self) -> Option<&Profile> {
+        match self {
+            Reference::Ready(bins) => Some(bins.profile()),
+            Reference::None | Reference::Refused(_) => None,
         }
     }
 
@@ -169,7 +181,8 @@ pub fn prepare(
         (None, Some(mlflow)) => mlflow.declared(engine.outline()),
         (None, None) => None,
     };
-    let signature = Signature::new(engine.outline(), declared.as_ref()).map_err(|error| error.0)?;
+    let signature =
+        Signature::new(engine.outline(), declared.as_ref()).map_err(|error| error.reason)?;
     let golden_rows = match &artifact.golden {
         Some(golden) => golden.verify(engine.as_ref())?,
         None => 0,
@@ -186,6 +199,12 @@ pub fn prepare(
         None => Reference::None,
         Some(profile) => Reference::of(profile, &signature),
     };
+    let written = settings.rules.of(slot);
+    let implied = match written.defaults {
+        None => Vec::new(),
+        Some(action) => defaults::of(reference.profile(), artifact.mlflow.as_ref(), action),
+    };
+    let rules = Rules::new(written, &implied, &signature);
     let cost = measure(engine.as_ref()).map_err(|error| format!("warm-up: {error}"))?;
     Ok(Revision {
         slot: slot.to_string(),
@@ -200,6 +219,7 @@ pub fn prepare(
         verified_rows,
         prepared_at: SystemTime::now(),
         usage: Usage::default(),
+        rules,
     })
 }
 

@@ -1,12 +1,16 @@
 //! A model's contract: named, typed, ordered features and outputs, and the check that turns a
 //! client's tensors into rows. Names are checked and reordered, never ignored.
 
+mod column;
+
 use std::collections::HashMap;
 
 use serde::Deserialize;
 
 use crate::engine::{Category, Feature, FeatureKind, Outline, Output, Unknown};
-use crate::tensor::{Cell, DType, Element, Matrix, Rows, Tensor, Tensors, Values};
+use crate::tensor::{DType, Element, Matrix, Rows, Tensor, Tensors, Values};
+
+pub use column::Column;
 
 /// What a model takes and gives.
 #[derive(Clone, Debug)]
@@ -23,17 +27,6 @@ pub struct Signature {
     /// Numbers are rows as they come: no feature has categories that are numbers.
     plain: bool,
     result_width: usize,
-}
-
-/// One feature.
-#[derive(Clone, Debug)]
-pub struct Column {
-    pub name: String,
-    pub kind: FeatureKind,
-    /// Category names to codes; empty unless the categories are texts.
-    texts: HashMap<String, f64>,
-    /// Category numbers (their bits) to codes; empty unless the categories are numbers.
-    numbers: HashMap<u64, f64>,
 }
 
 /// The contents of a `signature.json`, every key optional: what the model's file does not say.
@@ -73,10 +66,30 @@ pub enum DeclaredKind {
     Category,
 }
 
+/// A request as a model reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    pub rows: Rows,
+    /// The cells, row and column, with a category that the model does not know and takes for a missing
+    /// value. Sorted.
+    pub unknown: Vec<(u32, u32)>,
+}
+
 /// Why a request or a `signature.json` does not fit a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Mismatch(pub String);
+#[error("{reason}")]
+pub struct Mismatch {
+    pub reason: String,
+    /// The columns of features that a request does not have, and the rows that it would have.
+    pub lacking: Vec<usize>,
+    pub rows: usize,
+}
+
+/// Where the categories are noted that a model does not know.
+type Unknowns = Vec<(u32, u32)>;
+
+/// Features that an error message names.
+const NAMED_MAX: usize = 5;
 
 impl Signature {
     /// The signature of a model with this outline and, where there is one, `signature.json`.
@@ -95,7 +108,7 @@ impl Signature {
         let outputs = outputs(&outline.outputs, &declared)?;
         Ok(Signature {
             result_width: outputs.iter().map(Output::len).sum(),
-            plain: columns.iter().all(|column| column.numbers.is_empty()),
+            plain: columns.iter().all(|column| !column.has_numbers()),
             input: declared
                 .input
                 .clone()
@@ -143,13 +156,21 @@ impl Signature {
         self.result_width
     }
 
+    /// The rows of [`Signature::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, tensors: Tensors<'_>) -> Result<Rows, Mismatch> {
+        self.read(tensors).map(|read| read.rows)
+    }
+
     /// Turns a request's tensors into rows: either one tensor `[n, features]` (also `[features]`
     /// for one row) that is unnamed or named as [`Signature::input`], or one tensor `[n]` or
     /// `[n, 1]` per feature, in any order.
     ///
     /// # Errors
     /// Names the tensor or feature, the row, and what was expected.
-    pub fn check(&self, mut tensors: Tensors<'_>) -> Result<Rows, Mismatch> {
+    pub fn read(&self, mut tensors: Tensors<'_>) -> Result<Read, Mismatch> {
         if tensors.is_empty() {
             return mismatch(format!("no inputs; expected {}", self.expected()));
         }
@@ -157,7 +178,9 @@ impl Signature {
             && (tensors[0].name.is_empty() || tensors[0].name == self.input)
             && let Some(tensor) = tensors.pop()
         {
-            return self.matrix(tensor);
+            let mut unknown = Unknowns::new();
+            let rows = self.matrix(tensor, &mut unknown)?;
+            return Ok(Read { rows, unknown });
         }
         if tensors.len() == 1 && !self.index.contains_key(&*tensors[0].name) {
             return mismatch(format!(
@@ -166,7 +189,11 @@ impl Signature {
                 self.expected()
             ));
         }
-        self.by_feature(&tensors)
+        let mut unknown = Unknowns::new();
+        let rows = self.by_feature(&tensors, &mut unknown)?;
+        // Found by column.
+        unknown.sort_unstable();
+        Ok(Read { rows, unknown })
     }
 
     fn expected(&self) -> String {
@@ -177,7 +204,7 @@ impl Signature {
         )
     }
 
-    fn matrix(&self, tensor: Tensor<'_>) -> Result<Rows, Mismatch> {
+    fn matrix(&self, tensor: Tensor<'_>, unknown: &mut Unknowns) -> Result<Rows, Mismatch> {
         let width = self.columns.len();
         let fits = match tensor.shape.as_slice() {
             [_, columns] => *columns == width,
@@ -203,13 +230,16 @@ impl Signature {
             (values, element) => {
                 let mut row_values = Vec::with_capacity(values.len());
                 for position in 0..values.len() {
-                    let column = &self.columns[position % width];
-                    row_values.push(column.value(&values, position, position / width, element)?);
+                    let (row, index) = (position / width, position % width);
+                    let column = &self.columns[index];
+                    let value = column.value(&values, position, row, element)?;
+                    row_values.push(noted(value, (row, index), unknown));
                 }
                 Rows::from_f64(row_values, width, element)
             }
         };
-        rows.ok_or_else(|| Mismatch(format!("input \"{}\": shape and data disagree", self.input)))
+        let wrong = || format!("input \"{}\": shape and data disagree", self.input);
+        rows.ok_or_else(|| Mismatch::new(wrong()))
     }
 
     /// Numbers of rows as 32-bit floats, each rounded to nearest.
@@ -227,7 +257,7 @@ impl Signature {
         ))
     }
 
-    fn by_feature(&self, tensors: &[Tensor<'_>]) -> Result<Rows, Mismatch> {
+    fn by_feature(&self, tensors: &[Tensor<'_>], unknown: &mut Unknowns) -> Result<Rows, Mismatch> {
         let width = self.columns.len();
         let mut sources: Vec<Option<&Tensor<'_>>> = vec![None; width];
         for tensor in tensors {
@@ -242,11 +272,12 @@ impl Signature {
             }
         }
         let count = tensors.first().map_or(0, |tensor| tensor.values.len());
+        if sources.iter().any(Option::is_none) {
+            return Err(self.lacks(&sources, count));
+        }
         let mut values = vec![0.0; count * width];
         for (position, (source, column)) in sources.iter().zip(&self.columns).enumerate() {
-            let Some(tensor) = source else {
-                return mismatch(format!("feature \"{}\" is missing", column.name));
-            };
+            let Some(tensor) = source else { continue };
             if !matches!(tensor.shape.as_slice(), [n] | [n, 1] if *n == count) {
                 return mismatch(format!(
                     "feature \"{}\": expected shape [{count}] or [{count}, 1], got {:?}",
@@ -254,103 +285,70 @@ impl Signature {
                 ));
             }
             for row in 0..count {
-                values[row * width + position] =
-                    column.value(&tensor.values, row, row, self.element)?;
+                let value = column.value(&tensor.values, row, row, self.element)?;
+                values[row * width + position] = noted(value, (row, position), unknown);
             }
         }
-        Rows::from_f64(values, width, self.element)
-            .ok_or_else(|| Mismatch("no features".to_string()))
+        Rows::from_f64(values, width, self.element).ok_or_else(|| Mismatch::new("no features"))
+    }
+
+    /// Says which features a request lacks.
+    fn lacks(&self, sources: &[Option<&Tensor<'_>>], rows: usize) -> Mismatch {
+        let lacking = sources.iter().enumerate().filter(|(_, it)| it.is_none());
+        let lacking: Vec<usize> = lacking.map(|(position, _)| position).collect();
+        let some = lacking.iter().take(NAMED_MAX);
+        let names: Vec<String> = some
+            .map(|position| format!("\"{}\"", self.columns[*position].name))
+            .collect();
+        let names = names.join(", ");
+        let reason = match lacking.len() {
+            1 => format!("feature {names} is missing"),
+            count @ 2..=NAMED_MAX => format!("{count} features are missing: {names}"),
+            count => {
+                let more = count - NAMED_MAX;
+                format!("{count} features are missing: {names} and {more} more")
+            }
+        };
+        Mismatch {
+            lacking,
+            rows,
+            ..Mismatch::new(reason)
+        }
     }
 }
 
-impl Column {
-    fn new(name: String, kind: FeatureKind) -> Column {
-        let mut texts = HashMap::new();
-        let mut numbers = HashMap::new();
-        if let FeatureKind::Category { categories, .. } = &kind {
-            for (code, category) in categories.iter().enumerate() {
-                match category {
-                    Category::Text(text) => texts.insert(text.clone(), code as f64),
-                    // Adding zero makes one bit pattern of both zeros.
-                    Category::Number(number) => {
-                        numbers.insert((number + 0.0).to_bits(), code as f64)
-                    }
-                };
-            }
-        }
-        Column {
-            name,
-            kind,
-            texts,
-            numbers,
+impl Read {
+    /// Its first row and every `stride`-th after it; `stride` is at least 1.
+    pub fn every(&self, stride: usize) -> Read {
+        let rows: Vec<usize> = (0..self.rows.len()).step_by(stride).collect();
+        let unknown = self.unknown.iter().filter_map(|(row, column)| {
+            let row = *row as usize;
+            row.is_multiple_of(stride)
+                .then_some(((row / stride) as u32, *column))
+        });
+        Read {
+            rows: self.rows.select(&rows),
+            unknown: unknown.collect(),
         }
     }
+}
 
-    /// The value at `position`, which is row `row` of the request, as an engine reads it.
-    fn value(
-        &self,
-        values: &Values,
-        position: usize,
-        row: usize,
-        element: Element,
-    ) -> Result<f64, Mismatch> {
-        let number = match values {
-            Values::F32(values) => f64::from(values[position]),
-            Values::F64(values) => values[position],
-            Values::Cells(cells) => match &cells[position] {
-                Cell::Number(number) => *number,
-                Cell::Text(text) => return self.text(text, row),
-            },
-        };
-        if number.is_nan() {
-            return Ok(number);
+impl Mismatch {
+    fn new(reason: impl Into<String>) -> Mismatch {
+        Mismatch {
+            reason: reason.into(),
+            lacking: Vec::new(),
+            rows: 0,
         }
-        if !self.numbers.is_empty() {
-            return match self.numbers.get(&(number + 0.0).to_bits()) {
-                Some(code) => Ok(*code),
-                None => self.unknown(row),
-            };
-        }
-        if element == Element::F32 && number.is_finite() && (number as f32).is_infinite() {
-            return mismatch(format!(
-                "feature \"{}\", row {row}: the number does not fit a 32-bit float",
-                self.name
-            ));
-        }
-        Ok(number)
     }
+}
 
-    fn text(&self, text: &str, row: usize) -> Result<f64, Mismatch> {
-        if !self.texts.is_empty() {
-            return match self.texts.get(text) {
-                Some(code) => Ok(*code),
-                None => self.unknown(row),
-            };
-        }
-        match text {
-            "NaN" => Ok(f64::NAN),
-            "Infinity" => Ok(f64::INFINITY),
-            "-Infinity" => Ok(f64::NEG_INFINITY),
-            _ => mismatch(format!(
-                "feature \"{}\", row {row}: expected a number, got a string",
-                self.name
-            )),
-        }
-    }
-
-    fn unknown(&self, row: usize) -> Result<f64, Mismatch> {
-        match &self.kind {
-            FeatureKind::Category {
-                unknown: Unknown::Missing,
-                ..
-            } => Ok(f64::NAN),
-            _ => mismatch(format!(
-                "feature \"{}\", row {row}: the category is not one of the {} that the model knows",
-                self.name,
-                self.texts.len() + self.numbers.len()
-            )),
-        }
-    }
+/// A value, or a missing one that is noted as unknown.
+fn noted(value: Option<f64>, (row, column): (usize, usize), unknown: &mut Unknowns) -> f64 {
+    value.unwrap_or_else(|| {
+        unknown.push((row as u32, column as u32));
+        f64::NAN
+    })
 }
 
 /// Names come from the model's file, else from `signature.json`, else they are `f0`, `f1`, …
@@ -456,7 +454,7 @@ fn outputs(outputs: &[Output], declared: &Declared) -> Result<Vec<Output>, Misma
 }
 
 fn mismatch<T>(reason: impl Into<String>) -> Result<T, Mismatch> {
-    Err(Mismatch(reason.into()))
+    Err(Mismatch::new(reason))
 }
 
 #[cfg(test)]

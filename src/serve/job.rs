@@ -14,6 +14,8 @@ use super::request::InferResponse;
 use super::{Lane, Server, select};
 use crate::error::{Code, Error};
 use crate::model::revision::Revision;
+use crate::model::rules::Marks;
+use crate::model::signature::Read;
 use crate::model::slot::{Roles, Slot};
 use crate::model::usage::{Outcome, Protocol};
 use crate::tensor::{Rows, Tensors};
@@ -45,7 +47,7 @@ impl Job<'_> {
         revision: &Arc<Revision>,
         mut tensors: Tensors<'_>,
         note: &mut Note<'_>,
-    ) -> Result<(InferResponse, Option<Rows>), Error> {
+    ) -> Result<(InferResponse, Option<Read>), Error> {
         let (server, roles) = (self.server, &self.roles);
         let (wanted, extras) = select(revision, self.outputs, self.explain)?;
         if !roles.alike {
@@ -53,12 +55,8 @@ impl Job<'_> {
             let others = || roles.resident().map(|it| &it.signature);
             revision.signature.leave_out_foreign(&mut tensors, others);
         }
-        let rows = revision
-            .signature
-            .check(tensors)
-            .map_err(|mismatch| Error::invalid(mismatch.0))?;
-        let count = rows.len();
-        server.admission.check_rows(count)?;
+        let (read, marks) = self.read(revision, tensors)?;
+        let count = read.rows.len();
         if let Some(extras) = &extras {
             server.admission.check_extras(extras, count)?;
         }
@@ -81,10 +79,11 @@ impl Job<'_> {
             Some(extras) => extras.result_width,
         };
         let kept = match revision.uid == roles.champion.uid || note.prediction.is_some() {
-            true => note.rows(&server.recorder, &self.slot, revision, &rows),
+            true => note.rows(&server.recorder, &self.slot, revision, &read),
             // Pinned by its caller, and nobody's champion.
             false => None,
         };
+        let rows = read.rows;
         let results = match (&self.lane.cache, &extras) {
             // Explanations are wide and seldom asked for twice: the cache is for predictions.
             (_, Some(extras)) => run.explain(rows, Arc::clone(extras)).await?,
@@ -101,17 +100,30 @@ impl Job<'_> {
             wanted,
             extras,
             prediction: note.prediction,
+            marks,
             computed,
         };
         Ok((response, kept))
     }
 
-    /// Whether the champion may answer what a challenger could not: it failed, or reads requests in
-    /// another way.
-    pub fn may_step_in(&self, error: &Error) -> bool {
+    /// The rows that a revision reads, once they were held against its rules.
+    fn read(&self, revision: &Revision, tensors: Tensors<'_>) -> Result<(Read, Marks), Error> {
+        let (signature, rules) = (&revision.signature, &revision.rules);
+        let mut read = signature.read(tensors).map_err(|mismatch| {
+            rules.count_lacking(&mismatch);
+            Error::invalid(mismatch.reason)
+        })?;
+        self.server.admission.check_rows(read.rows.len())?;
+        let marks = rules.apply(&mut read.rows, &read.unknown);
+        Ok((read, marks.map_err(Error::invalid)?))
+    }
+
+    /// Whether the champion may answer what a challenger could not: it failed, or reads requests or
+    /// refuses rows in another way.
+    pub fn may_step_in(&self, challenger: &Revision, error: &Error) -> bool {
         match error.code {
             Code::Internal => true,
-            Code::InvalidArgument => !self.roles.alike,
+            Code::InvalidArgument => !self.roles.alike || challenger.rules.refuse_by_default(),
             _ => false,
         }
     }

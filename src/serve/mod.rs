@@ -33,7 +33,7 @@ use job::Job;
 use note::{Computed, Note};
 use record::{Drift, Record, Recorder, Records, Watch};
 pub use request::{
-    Answer, InferRequest, InferResponse, KEY_MAX, Names, Prediction, Selected, Wanted,
+    Answer, InferRequest, InferResponse, KEY_MAX, Names, Parameter, Prediction, Selected, Wanted,
 };
 
 /// Settings of the serving path.
@@ -291,7 +291,7 @@ async fn line(
         job.answer(&revision, request.tensors, &mut note).await,
         spare,
     ) {
-        (Err(error), Some(tensors)) if job.may_step_in(&error) => {
+        (Err(error), Some(tensors)) if job.may_step_in(&revision, &error) => {
             job.count_failure(&revision, &error, request.protocol);
             let champion = Arc::clone(&job.roles.champion);
             measured.revision = Some(Arc::clone(&champion));
@@ -300,10 +300,10 @@ async fn line(
         }
         (answered, _) => answered,
     };
-    let (response, rows) = answered?;
-    if let Some(rows) = rows {
+    let (response, read) = answered?;
+    if let Some(read) = read {
         let computed = Computed {
-            rows,
+            read,
             results: note.results(&response.results, response.width),
             width: response.width,
         };

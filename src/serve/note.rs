@@ -9,8 +9,9 @@ use super::record::{Input, Record, Recorder, Watch, new_id, now_ms};
 use super::request::{InferRequest, KEY_MAX, Prediction};
 use crate::error::Error;
 use crate::model::revision::Revision;
+use crate::model::signature::Read;
 use crate::model::slot::{Roles, Slot};
-use crate::tensor::{Rows, Tensor, Tensors};
+use crate::tensor::{Tensor, Tensors};
 
 /// The notes of one request.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ const WATCHED_ROWS: usize = 1024;
 /// What was computed of a request's rows.
 #[derive(Debug)]
 pub struct Computed {
-    pub rows: Rows,
+    pub read: Read,
     /// `[rows, width]`, row-major.
     pub results: Vec<f64>,
     pub width: usize,
@@ -99,20 +100,21 @@ impl<'a> Note<'a> {
         recorder: &Recorder,
         slot: &Slot,
         champion: &Revision,
-        rows: &Rows,
-    ) -> Option<Rows> {
-        if self.admit(recorder, slot, rows.len()) {
-            return Some(rows.clone());
+        read: &Read,
+    ) -> Option<Read> {
+        let count = read.rows.len();
+        if self.admit(recorder, slot, count) {
+            return Some(read.clone());
         }
-        let stride = rows.len().div_ceil(WATCHED_ROWS);
-        let some = rows.len().div_ceil(stride.max(1));
+        let stride = count.div_ceil(WATCHED_ROWS);
+        let some = count.div_ceil(stride.max(1));
         if !self.watch.watches(champion) || !recorder.watches(slot, some) {
             return None;
         }
         self.stride = stride;
         Some(match stride > 1 {
-            false => rows.clone(),
-            true => rows.select(&(0..rows.len()).step_by(stride).collect::<Vec<_>>()),
+            false => read.clone(),
+            true => read.every(stride),
         })
     }
 
@@ -150,11 +152,12 @@ impl<'a> Note<'a> {
             id: prediction.id,
             key: None,
             at_ms,
-            rows: computed.rows.len(),
+            rows: computed.read.rows.len(),
             input: match self.kept.take() {
-                None => Input::Rows(computed.rows),
-                Some(tensors) => Input::Both(computed.rows, tensors),
+                None => Input::Rows(computed.read.rows),
+                Some(tensors) => Input::Both(computed.read.rows, tensors),
             },
+            unknown: computed.read.unknown,
             results: computed.results,
             width: computed.width,
             kept,

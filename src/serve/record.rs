@@ -64,6 +64,8 @@ pub struct Record {
     /// Milliseconds since 1970.
     pub at_ms: i64,
     pub input: Input,
+    /// As [`Read::unknown`](crate::model::signature::Read::unknown), of who answered.
+    pub unknown: Vec<(u32, u32)>,
     /// `[rows, width]`, row-major; the revision's outputs come first.
     pub results: Vec<f64>,
     pub rows: usize,
@@ -171,7 +173,8 @@ impl Record {
             Input::Both(_, tensors) => tensors.iter().map(Tensor::bytes).sum(),
         };
         let key = self.key.as_ref().map_or(0, String::len);
-        size_of::<Record>() + 8 * (rows.len() * rows.width() + self.results.len()) + tensors + key
+        let numbers = rows.len() * rows.width() + self.results.len() + self.unknown.len();
+        size_of::<Record>() + 8 * numbers + tensors + key
     }
 }
 

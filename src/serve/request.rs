@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::extras::{Explain, ExtraTensor, Extras};
 use crate::engine::Output;
 use crate::model::revision::Revision;
+use crate::model::rules::Marks;
 use crate::model::usage::Protocol;
 use crate::tensor::{DType, Shape, Tensors};
 
@@ -53,6 +54,8 @@ pub struct InferResponse {
     pub extras: Option<Arc<Extras>>,
     /// The id that a label may come back under, where the slot's predictions are recorded.
     pub prediction: Option<Prediction>,
+    /// What the slot's rules found in its rows.
+    pub marks: Marks,
     /// When the results were there: the start of their encoding.
     pub computed: Instant,
 }
@@ -64,6 +67,14 @@ pub struct Prediction {
     pub id: Uuid,
     /// Whether the caller is asked to let it through whatever the score, so that its outcome is seen.
     pub holdout: bool,
+}
+
+/// A parameter of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    Id(Uuid),
+    Flag(bool),
+    Count(usize),
 }
 
 /// Bytes of a key.
@@ -107,6 +118,19 @@ impl InferResponse {
             }
             Wanted::Extra(index) => Some(self.extra(tensor(index)?)),
         })
+    }
+
+    /// What an answer says beside its tensors, by name.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, Parameter)> {
+        let id = self
+            .prediction
+            .map(|it| ("prediction_id", Parameter::Id(it.id)));
+        let holdout = self.prediction.filter(|it| it.holdout);
+        let holdout = holdout.map(|_| ("holdout", Parameter::Flag(true)));
+        let count = |name, rows| (rows > 0).then_some((name, Parameter::Count(rows)));
+        let flagged = count("flagged_rows", self.marks.flagged);
+        let clamped = count("clamped_rows", self.marks.clamped);
+        [id, holdout, flagged, clamped].into_iter().flatten()
     }
 
     fn extra<'a>(&'a self, tensor: &'a ExtraTensor) -> Answer<'a> {

@@ -490,6 +490,9 @@ impl Watcher {
                 let (id, cost) = (revision.id, revision.cost);
                 let engine = revision.outline().engine;
                 let digest = revision.digest.clone();
+                for unfit in revision.rules.unfit() {
+                    tracing::warn!(slot = slot.name, revision = id, "validate.rules: {unfit}");
+                }
                 let profile = revision.reference.name();
                 if let Reference::Refused(reason) = &revision.reference {
                     tracing::warn!(

@@ -303,6 +303,21 @@ pub fn encode_usage(
         "Rows that were recorded without shadow scores because the shadow was behind.",
         dropped,
     )?;
+    let broken = revisions.iter().flat_map(|(revision, _)| {
+        revision.rules.series().into_iter().map(|count| {
+            let mut name = of(revision);
+            name.push(("feature", count.feature.unwrap_or("…other").to_string()));
+            name.push(("check", count.check.to_string()));
+            name.push(("action", count.action.to_string()));
+            (name, count.rows)
+        })
+    });
+    counters(
+        encoder,
+        "hedgerow_validation_rows",
+        "Rows that broke a rule of [validate], by feature, rule and what became of them; check \"feature\" is a feature that a request did not have. 20 features have series of their own.",
+        broken,
+    )?;
     let shadow = revisions.iter().flat_map(|(revision, _)| {
         let usage = &revision.usage.shadow;
         let counts = [

@@ -36,4 +36,6 @@ mod support;
 #[cfg(test)]
 mod trials;
 #[cfg(test)]
+mod validate;
+#[cfg(test)]
 mod watch;

@@ -246,6 +246,7 @@ pub fn scripted(slot: &str, script: Script) -> (Arc<Revision>, Arc<Gate>) {
         verified_rows: 0,
         prepared_at: SystemTime::now(),
         usage: Default::default(),
+        rules: Default::default(),
     };
     (Arc::new(revision), gate)
 }

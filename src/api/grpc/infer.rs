@@ -14,7 +14,7 @@ use super::{decode, encode, pb, short, timeout, version};
 use crate::api::{Shared, explain, key as keys, request_id};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, Names, Prediction};
+use crate::serve::{self, Explain, InferRequest, Names, Parameter};
 use crate::tensor::Tensors;
 
 /// A request as its message says it, without what its headers say.
@@ -101,7 +101,7 @@ pub async fn infer(
             true => request_id(response.prediction, &mut own).to_string(),
             false => asked.id,
         },
-        parameters: response.prediction.map_or_else(HashMap::new, prediction),
+        parameters: response.parameters().map(parameter).collect(),
         outputs,
         raw_output_contents,
     };
@@ -109,18 +109,17 @@ pub async fn infer(
     Ok(message)
 }
 
-/// What the parameters say of a recorded prediction.
-fn prediction(prediction: Prediction) -> HashMap<String, pb::InferParameter> {
-    let parameter = |choice| pb::InferParameter {
+/// A parameter of an answer as a message has it.
+fn parameter((name, parameter): (&str, Parameter)) -> (String, pb::InferParameter) {
+    let choice = match parameter {
+        Parameter::Id(id) => ParameterChoice::StringParam(id.hyphenated().to_string()),
+        Parameter::Flag(flag) => ParameterChoice::BoolParam(flag),
+        Parameter::Count(count) => ParameterChoice::Int64Param(count as i64),
+    };
+    let parameter = pb::InferParameter {
         parameter_choice: Some(choice),
     };
-    let id = ParameterChoice::StringParam(prediction.id.hyphenated().to_string());
-    let mut parameters = HashMap::from([("prediction_id".to_string(), parameter(id))]);
-    if prediction.holdout {
-        let holdout = ParameterChoice::BoolParam(true);
-        parameters.insert("holdout".to_string(), parameter(holdout));
-    }
-    parameters
+    (name.to_string(), parameter)
 }
 
 /// The parameter `key`.

@@ -66,6 +66,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         verify: false,
         bytes_max: 1 << 20,
         libraries: Libraries { dir: "".into() },
+        rules: Default::default(),
     };
     let revision = revision::prepare("m", 3, artifact, &settings).unwrap();
     server.registry.insert("empty");

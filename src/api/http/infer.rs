@@ -16,7 +16,7 @@ use crate::api::{Shared, key, request_id};
 use crate::error::Error;
 use crate::model::revision::Revision;
 use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, InferResponse, Names, Prediction};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Names, Parameter};
 use crate::tensor::{DType, Shape, Tensor, Tensors};
 
 /// Where the JSON part of a body ends.
@@ -402,14 +402,20 @@ fn tensors<'a>(inputs: SmallVec<[Input<'a>; 1]>, mut binary: &[u8]) -> Result<Te
     Ok(tensors)
 }
 
-/// The keys of a recorded prediction, without the braces around them.
-pub fn write_prediction(json: &mut Vec<u8>, prediction: &Prediction) {
-    let mut text = [0; Hyphenated::LENGTH];
-    let id = prediction.id.hyphenated().encode_lower(&mut text);
-    json.extend_from_slice(b"\"prediction_id\":");
-    data::write_text(json, id);
-    if prediction.holdout {
-        json.extend_from_slice(b",\"holdout\":true");
+/// The keys of an answer's parameters, each after a comma.
+pub fn write_parameters(json: &mut Vec<u8>, answer: &InferResponse) {
+    for (name, parameter) in answer.parameters() {
+        json.push(b',');
+        data::write_text(json, name);
+        json.push(b':');
+        match parameter {
+            Parameter::Id(id) => {
+                let mut text = [0; Hyphenated::LENGTH];
+                data::write_text(json, id.hyphenated().encode_lower(&mut text));
+            }
+            Parameter::Flag(flag) => json.extend_from_slice(if flag { b"true" } else { b"false" }),
+            Parameter::Count(count) => data::write_integer(json, count as u64),
+        }
     }
 }
 
@@ -421,9 +427,12 @@ fn encode(answer: &InferResponse, id: &str, binary: &[bool]) -> axum::http::Resp
     data::write_integer(&mut json, answer.revision.id);
     json.extend_from_slice(b"\",\"id\":");
     data::write_text(&mut json, id);
-    if let Some(prediction) = &answer.prediction {
-        json.extend_from_slice(b",\"parameters\":{");
-        write_prediction(&mut json, prediction);
+    if answer.parameters().next().is_some() {
+        json.extend_from_slice(b",\"parameters\":");
+        let start = json.len();
+        write_parameters(&mut json, answer);
+        // In the place of its first comma.
+        json[start] = b'{';
         json.push(b'}');
     }
     json.extend_from_slice(b",\"outputs\":[");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use smallvec::smallvec;
 
 use super::data::{self, List};
-use super::infer::{timeout, write_prediction};
+use super::infer::{timeout, write_parameters};
 use super::json::{Kind, Reader};
 use super::parameters::parameters;
 use super::{Answer, Call};
@@ -224,10 +224,7 @@ fn encode(answer: &InferResponse) -> axum::http::Response<Body> {
         json.extend_from_slice(if outputs.len() > 1 { b"}" } else { b"" });
     }
     json.push(b']');
-    if let Some(prediction) = &answer.prediction {
-        json.push(b',');
-        write_prediction(&mut json, prediction);
-    }
+    write_parameters(&mut json, answer);
     json.push(b'}');
     answer.encoded();
     super::json_response(json)

@@ -141,7 +141,7 @@ impl<'a> Scorer<'a> {
         let signature = &self.revision.signature;
         let rows = signature
             .check(tensors.collect())
-            .map_err(|error| error.0)?;
+            .map_err(|error| error.reason)?;
         let width = signature.result_width();
         let mut results = vec![0.0; rows.len() * width];
         self.revision

@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::Format;
+use crate::tensor::Cell;
 
 fn outline(element: Element) -> Outline {
     let city = FeatureKind::Category {
@@ -55,7 +56,7 @@ fn text(value: &str) -> Cell {
 
 fn check(tensors: Vec<Tensor<'_>>, expected: Result<Vec<f64>, &str>) {
     let signature = Signature::new(&outline(Element::F64), None).unwrap();
-    let got = signature.check(tensors).map_err(|error| error.0);
+    let got = signature.check(tensors).map_err(|error| error.reason);
     match (got, expected) {
         (Ok(Rows::F64(rows)), Ok(expected)) => {
             let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -64,6 +65,55 @@ fn check(tensors: Vec<Tensor<'_>>, expected: Result<Vec<f64>, &str>) {
         (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),
         (got, expected) => panic!("{got:?}, expected {expected:?}"),
     }
+}
+
+#[test]
+fn categories_that_are_not_known_are_told_from_missing_ones() {
+    let signature = Signature::new(&outline(Element::F32), None).unwrap();
+    let row = |size| vec![Cell::Number(1.0), text("Oslo"), Cell::Number(size)];
+    let sizes = [10.0, 30.0, f64::NAN, 30.0];
+    let cells: Vec<Cell> = sizes.into_iter().flat_map(row).collect();
+    let read = signature.read(vec![tensor("", &[4, 3], Values::Cells(cells))]);
+    let read = read.unwrap();
+    assert_eq!(read.unknown, [(1, 2), (3, 2)]);
+    let of = |name, values| tensor(name, &[4], values);
+    let cities = Values::Cells(vec![text("Rome"); 4]);
+    let by_feature = vec![
+        of("size", Values::F64(sizes.to_vec())),
+        of("amount", Values::F64(vec![0.0; 4])),
+        of("city", cities),
+    ];
+    assert_eq!(signature.read(by_feature).unwrap().unknown, read.unknown);
+    let some = read.every(3);
+    assert_eq!((some.rows.len(), some.unknown), (2, vec![(1, 2)]));
+    assert_eq!(read.every(2).unknown, []);
+}
+
+#[test]
+fn missing_features_are_named_up_to_five() {
+    let named = |count: usize| Outline {
+        features: (0..count)
+            .map(|index| Feature {
+                name: Some(format!("f{index}")),
+                ..Feature::default()
+            })
+            .collect(),
+        ..outline(Element::F32)
+    };
+    let check = |count: usize, expected: &str| {
+        let signature = Signature::new(&named(count), None).unwrap();
+        let given = vec![tensor("f0", &[2], Values::F32(vec![0.0; 2]))];
+        let mismatch = signature.read(given).unwrap_err();
+        assert_eq!(mismatch.reason, expected);
+        assert_eq!(mismatch.lacking, (1..count).collect::<Vec<_>>());
+        assert_eq!(mismatch.rows, 2);
+    };
+    check(2, "feature \"f1\" is missing");
+    check(3, "2 features are missing: \"f1\", \"f2\"");
+    check(
+        9,
+        "8 features are missing: \"f1\", \"f2\", \"f3\", \"f4\", \"f5\" and 3 more",
+    );
 }
 
 #[test]
@@ -148,7 +198,7 @@ fn a_number_too_large_for_the_engine_is_refused() {
         .unwrap_err();
     assert!(
         error
-            .0
+            .reason
             .contains("feature \"amount\", row 0: the number does not fit"),
         "{error}"
     );
@@ -175,5 +225,8 @@ fn a_declared_signature_names_what_the_file_does_not() {
         serde_json::from_str(r#"{"features": [{"name":"a"},{"name":"town"},{"name":"size"}]}"#)
             .unwrap();
     let error = Signature::new(&outline, Some(&wrong)).unwrap_err();
-    assert!(error.0.contains("the model calls it \"city\""), "{error}");
+    assert!(
+        error.reason.contains("the model calls it \"city\""),
+        "{error}"
+    );
 }

@@ -65,6 +65,7 @@ fn reading(id: u64, feature: &str) -> Arc<Revision> {
         verified_rows: 0,
         prepared_at: SystemTime::now(),
         usage: Default::default(),
+        rules: Default::default(),
     })
 }
 

@@ -99,6 +99,7 @@ fn revision(uid: u64, width: usize, row_ns: u64) -> Arc<Revision> {
         verified_rows: 0,
         prepared_at: SystemTime::now(),
         usage: Default::default(),
+        rules: Default::default(),
     })
 }
 
