@@ -30,6 +30,12 @@ impl Ink {
         Ink { is_on: false }
     }
 
+    /// Colours wherever it is read.
+    #[cfg(test)]
+    pub fn always() -> Ink {
+        Ink { is_on: true }
+    }
+
     /// A name or a heading.
     pub fn strong(self, text: &str) -> String {
         self.paint("1", text)
@@ -66,6 +72,15 @@ impl Ink {
 /// Whether a person reads what is printed.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// The last column of a page: [`WIDTH`], or that of a narrower terminal.
+pub fn width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    match usize::from(columns) {
+        0 => WIDTH,
+        columns => columns.min(WIDTH),
+    }
 }
 
 /// A whole number: `12,345`.

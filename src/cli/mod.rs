@@ -4,6 +4,7 @@
 mod check;
 mod client;
 mod decisions;
+mod drift;
 mod export;
 mod format;
 mod page;
@@ -14,6 +15,7 @@ mod rollback;
 mod serve;
 mod status;
 mod trial;
+mod watch;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -36,6 +38,7 @@ use crate::engine;
   hedgerow serve models/           serve every model below models/
   hedgerow check models/fraud/3    load one model and say what it is
   hedgerow status fraud            how a slot of a running server is, and what waiting costs
+  hedgerow drift fraud             whether it still sees what it was trained on
   hedgerow promote fraud           let its challenger take the next step
   hedgerow rollback fraud          go back to the previous champion
   hedgerow decisions fraud         what was decided, by whom, on what evidence
@@ -55,6 +58,7 @@ enum Command {
     Check(check::Arguments),
     Replay(replay::Arguments),
     Status(status::Arguments),
+    Drift(drift::Arguments),
     Promote(promote::Arguments),
     Rollback(rollback::Arguments),
     Decisions(decisions::Arguments),
@@ -70,6 +74,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Replay(arguments)) => replay::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
+        Some(Command::Drift(arguments)) => drift::run(&arguments),
         Some(Command::Promote(arguments)) => promote::run(&arguments),
         Some(Command::Rollback(arguments)) => rollback::run(&arguments),
         Some(Command::Decisions(arguments)) => decisions::run(&arguments),

@@ -4,12 +4,11 @@ mod page;
 mod table;
 
 use std::process::ExitCode;
-use std::thread::sleep;
-use std::time::Duration;
 
 use super::client::{self, Client, Connection};
-use super::format::{self, Ink};
+use super::format::Ink;
 use super::report::{Report, Slots};
+use super::watch::{self, Watch};
 
 /// Say how the slots of a running server are.
 ///
@@ -38,15 +37,10 @@ pub struct Arguments {
         value_name = "SECONDS",
         num_args = 0..=1,
         default_missing_value = "2",
-        value_parser = seconds
+        value_parser = watch::seconds
     )]
     watch: Option<u64>,
 }
-
-/// Longest pause between two looks: a day.
-const PAUSE_MAX: u64 = 86_400;
-/// To the terminal's first place, and everything behind it away.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Asks, and prints what is answered.
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -60,23 +54,13 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(text) => text,
         Err(reason) => return super::complain(&reason),
     };
-    let Some(seconds) = arguments.watch else {
-        return super::print(&first);
-    };
-    let head = match format::is_terminal() && !arguments.json {
-        true => CLEAR,
-        false => "",
-    };
-    let mut text = first;
-    // Until nobody reads any more, or the process is interrupted.
-    while super::write(&format!("{head}{text}")).is_ok() {
-        sleep(Duration::from_secs(seconds));
-        text = look(&client, arguments, ink).unwrap_or_else(|reason| match arguments.json {
-            true => format!("{}\n", serde_json::json!({ "error": reason })),
-            false => format!("{reason}\n"),
-        });
+    match arguments.watch {
+        Some(seconds) => {
+            let json = arguments.json;
+            Watch { seconds, json }.run(first, || look(&client, arguments, ink))
+        }
+        None => super::print(&first),
     }
-    ExitCode::SUCCESS
 }
 
 fn look(client: &Client, arguments: &Arguments, ink: Ink) -> Result<String, String> {
@@ -97,15 +81,6 @@ fn look(client: &Client, arguments: &Arguments, ink: Ink) -> Result<String, Stri
             Ok(table::text(&slots.slots, ink))
         }
     }
-}
-
-fn seconds(text: &str) -> Result<u64, String> {
-    let seconds: Option<u64> = text.parse().ok();
-    seconds
-        .filter(|it| (1..=PAUSE_MAX).contains(it))
-        .ok_or_else(|| {
-            format!("expected seconds from 1 to {PAUSE_MAX}; a slot stands before --watch")
-        })
 }
 
 #[cfg(test)]

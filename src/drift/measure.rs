@@ -106,7 +106,10 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
         }
     };
     let all = |counts: &[u64], missing: u64| [counts, &[missing]].concat();
-    let (before, now) = occupied(&all(&reference, side.missing), &all(&live.bins, live.missing));
+    let (before, now) = occupied(
+        &all(&reference, side.missing),
+        &all(&live.bins, live.missing),
+    );
     let there: u64 = live.bins.iter().sum();
     let total: u64 = there.saturating_add(live.missing);
     let before_total: u64 = before.iter().sum();
@@ -166,7 +169,9 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
 /// zeros' stand-ins.
 fn occupied(reference: &[u64], live: &[u64]) -> (Vec<u64>, Vec<u64>) {
     let pairs = reference.iter().zip(live);
-    pairs.filter(|(before, now)| **before > 0 || **now > 0).unzip()
+    pairs
+        .filter(|(before, now)| **before > 0 || **now > 0)
+        .unzip()
 }
 
 /// Gives a measured feature its verdict.

@@ -117,7 +117,7 @@ pub struct Feature {
     pub psi_null: Option<f64>,
     /// What is above that; verdicts rest on it.
     pub psi_excess: Option<f64>,
-    /// Kullback-Leibler divergence of live rows from the reference, nats.
+    /// Kullback-Leibler divergence of the reference from live rows, nats.
     pub kl: Option<f64>,
     /// Jensen-Shannon divergence, nats.
     pub js: Option<f64>,

@@ -3,6 +3,7 @@
 use clap::Parser as _;
 
 use super::super::client::tests::with_server;
+use super::super::format;
 use super::super::report::Verdict;
 use super::*;
 use crate::rollout::decide::{self, Approval, Evidence, Policy, Stage};

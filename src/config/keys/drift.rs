@@ -59,7 +59,10 @@ pub static KEYS: [Key; 23] = [
         address(&mut s.drift.calls.airflow, v, airflow::parse_url)
     }),
     choice("airflow_dag", |s, v| {
-        s.drift.calls.airflow_dag = airflow::parse_dag(v)?;
+        s.drift.calls.airflow_dag = match v {
+            "" => String::new(),
+            name => airflow::parse_dag(name)?,
+        };
         Ok(())
     }),
     choice("airflow_version", |s, v| {
