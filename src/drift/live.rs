@@ -90,6 +90,9 @@ impl Live {
                     Rows::F32(rows) => rows.rows().for_each(|row| bins.count(row, cells)),
                     Rows::F64(rows) => rows.rows().for_each(|row| bins.count(row, cells)),
                 }
+                for (_, column) in &record.unknown {
+                    bins.recount_unseen(*column as usize, cells);
+                }
                 let threshold = self.settings.terms.threshold;
                 results.for_each(|row| bins.count_score(score(row), threshold, cells));
             }

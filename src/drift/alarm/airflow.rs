@@ -220,7 +220,7 @@ impl Caller {
 
 /// The id of the run of an alarm, at most 210 of the 250 characters that Airflow allows.
 pub fn run_id(alarm: &Alarm) -> String {
-    format!("hedgerow__{}", alarm.id)
+    format!("hedgerow-{}", alarm.id)
 }
 
 fn started(answer: &Answer, run: String) -> Result<Option<String>, Failure> {

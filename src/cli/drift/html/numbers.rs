@@ -47,7 +47,7 @@ const MEANINGS: [[&str; 3]; 11] = [
     ],
     [
         "KL, Kullback-Leibler divergence",
-        "How surprising live rows are to somebody who expects the reference, in nats.",
+        "How surprising the reference would be to somebody who expects live rows, in nats.",
         "Σ reference · ln(reference / live)",
     ],
     [
