@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo simulate build native test lint unit differential fuzz clients deny audit bench-kernels bench-door bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,14 @@ fuzz: ## Fuzz every parser for SECONDS each (TARGETS="onnx ..." for some).
 
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients
+
+test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
+	@cargo test --quiet --test it --no-run
+	@scripts/prefect.sh cargo test --quiet --test it hooks::
+
+test-airflow: tools ## Alarms to a real Airflow, fetched from PyPI (AIRFLOW=2: the older one).
+	@cargo test --quiet --test it --no-run
+	@scripts/airflow.sh cargo test --quiet --test it hooks::
 
 deny: ## Licences, bans and sources of all dependencies.
 	@scripts/test.sh deny

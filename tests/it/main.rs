@@ -18,6 +18,8 @@ mod explain;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod onnx_engine;

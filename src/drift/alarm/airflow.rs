@@ -13,6 +13,9 @@ use super::{Alarm, Secret, Url};
 
 const JSON: &str = "application/json";
 
+/// What the ids of our runs begin with, as those of others do with `manual` and `scheduled`.
+const RUN_TYPE: &str = "hedgerow";
+
 /// A DAG and who may trigger it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Airflow {
@@ -220,7 +223,7 @@ impl Caller {
 
 /// The id of the run of an alarm, at most 210 of the 250 characters that Airflow allows.
 pub fn run_id(alarm: &Alarm) -> String {
-    format!("hedgerow-{}", alarm.id)
+    format!("{RUN_TYPE}__{}", alarm.id)
 }
 
 fn started(answer: &Answer, run: String) -> Result<Option<String>, Failure> {

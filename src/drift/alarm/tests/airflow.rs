@@ -39,7 +39,7 @@ fn three(requests: &[Request]) -> Reply {
         "GET /api/v2/version" => says(200, r#"{"version":"3.3.2","git_version":null}"#),
         "POST /auth/token" => says(201, json!({"access_token": format!("token{logins}")})),
         "POST /api/v2/dags/re-train.%C3%A9/dagRuns" => {
-            let is_second = request.json()["dag_run_id"] == "hedgerow-other-2";
+            let is_second = request.json()["dag_run_id"] == run_id(&other_alarm(2));
             match is_second && request.has("authorization: Bearer token1") {
                 true => says(401, r#"{"detail":"Invalid JWT token"}"#),
                 false => says(200, json!({"dag_run_id": request.json()["dag_run_id"]})),
@@ -55,7 +55,7 @@ fn version_3_is_found_and_a_token_serves_until_it_is_refused() {
         let hooks = hooks(url, Version::Auto);
         for number in 1..=3 {
             let run = hooks.call(Target::Airflow, &other_alarm(number)).unwrap();
-            assert_eq!(run, Some(format!("hedgerow-other-{number}")));
+            assert_eq!(run, Some(run_id(&other_alarm(number))));
         }
         assert!(!format!("{hooks:?}").contains("token2"));
     });
@@ -77,6 +77,7 @@ fn version_3_is_found_and_a_token_serves_until_it_is_refused() {
         json!({"username": "admin", "password": "secret"})
     );
     let sent = requests[2].json();
+    assert_eq!(sent["dag_run_id"], format!("{}__other-1", "hedgerow"));
     assert_eq!(sent["logical_date"], Value::Null);
     assert!(sent.as_object().unwrap().contains_key("logical_date"));
     let mut conf = serde_json::to_value(other_alarm(1)).unwrap();
