@@ -29,6 +29,8 @@ if wants deny; then
     step "licences, bans, sources" cargo deny --log-level error check licenses bans sources
 fi
 if wants rust; then
+    # Certificates of a webhook that is called in a test.
+    command -v openssl >/dev/null || $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y -qq openssl
     scripts/postgres.sh
     step "unit and integration tests" cargo test --features lightgbm
 fi
