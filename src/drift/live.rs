@@ -27,6 +27,8 @@ pub struct Live {
     pub state: State,
     settings: Arc<SlotSettings>,
     columns: Option<Columns>,
+    /// The fingerprint of the profile that the revision came with.
+    came_with: Option<String>,
 }
 
 /// What its rows are counted for.
@@ -73,6 +75,28 @@ impl Live {
             state,
             columns: Columns::of(revision),
             settings,
+            came_with: came_with(revision),
+        }
+    }
+
+    /// Goes on counting a revision that is the same model with the same profile, loaded again; false
+    /// when it is another.
+    pub fn goes_on(&mut self, revision: &Revision) -> bool {
+        let is_same = self.revision == revision.id
+            && self.mark == revision.mark()
+            && self.came_with == came_with(revision);
+        if is_same {
+            self.uid = revision.uid;
+        }
+        is_same
+    }
+
+    /// What replicas call the counts by: those of one model against one reference add up. `None`
+    /// until there is a reference.
+    pub fn shared_as(&self) -> Option<String> {
+        match &self.state {
+            State::Ready(watched) => Some(format!("{}-{}", self.mark, watched.bins.fingerprint())),
+            _ => None,
         }
     }
 
@@ -247,6 +271,13 @@ impl Collected {
             model: Some(revision.mark().to_string()),
             ..build::served(&columns, bins, self.rows(), cell)
         }
+    }
+}
+
+fn came_with(revision: &Revision) -> Option<String> {
+    match &revision.reference {
+        revision::Reference::Ready(bins) => Some(bins.fingerprint().to_string()),
+        _ => None,
     }
 }
 

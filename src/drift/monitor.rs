@@ -13,6 +13,7 @@ use super::live::{self, State, Watched};
 use super::profile::Profile;
 use super::report::{Called, Last, Verdict, Window};
 use super::settings::SlotSettings;
+use super::window::{ASK_MS, LATE_MS, Sum};
 use super::{Look, Shared, lock};
 use crate::error::Error;
 use crate::journal::Journal;
@@ -25,10 +26,6 @@ use crate::task::Supervisor;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often windows are measured for metrics.
 const MEASURE: Duration = Duration::from_secs(5);
-/// How often the journal is asked for others' panes and alarms, at the most.
-const ASK_MS: i64 = 10_000;
-/// What a record may wait before it is counted.
-const LATE_MS: i64 = 2_000;
 /// Panes that wait for the journal; the oldest are dropped.
 const PANES_MAX: usize = 1024;
 /// Time beyond the deadline of an alarm's calls, after which another replica makes them.
@@ -205,6 +202,9 @@ impl Monitor {
     /// Closes the panes that ended, or all of them.
     fn close(&mut self, now_ms: i64, all: bool) {
         for (slot, live) in lock(&self.shared.lives).iter_mut() {
+            let Some(profile) = live.shared_as() else {
+                continue;
+            };
             let State::Ready(watched) = &mut live.state else {
                 continue;
             };
@@ -217,7 +217,7 @@ impl Monitor {
                 .extend(closed.into_iter().map(|(start_ms, counts)| Pane {
                     id: Uuid::new_v4(),
                     slot: slot.clone(),
-                    profile: watched.bins.fingerprint().to_string(),
+                    profile: profile.clone(),
                     writer: self.writer,
                     start_ms,
                     rows: counts.rows,
@@ -241,11 +241,8 @@ impl Monitor {
         let watched: Vec<(String, String, SlotTimes)> = lock(&self.shared.lives)
             .iter()
             .filter_map(|(slot, live)| {
-                let State::Ready(watched) = &live.state else {
-                    return None;
-                };
                 let times = SlotTimes::of(live.settings());
-                Some((slot.clone(), watched.bins.fingerprint().to_string(), times))
+                Some((slot.clone(), live.shared_as()?, times))
             })
             .collect();
         let every = watched.iter().map(|(_, _, times)| times.fine_ms).min();
@@ -357,8 +354,7 @@ impl Monitor {
                 continue;
             };
             let length = settings.lengths.tumbling_ms();
-            let fine = settings.lengths.fine_ms();
-            let wait = LATE_MS + 1_000 + if shared { fine.min(ASK_MS) + 2_000 } else { 0 };
+            let wait = settings.lengths.patience_ms(shared);
             let ended = now_ms.saturating_sub(wait).div_euclid(length) - 1;
             for number in watched.unjudged(ended) {
                 let Some(window) = watched.judge(number, &settings) else {
@@ -560,7 +556,7 @@ impl Watched {
     fn judge(&mut self, number: i64, settings: &SlotSettings) -> Option<Window> {
         self.judged = Some(number);
         let length = settings.lengths.tumbling_ms();
-        let sum = super::window::Sum {
+        let sum = Sum {
             from_ms: number.saturating_mul(length),
             to_ms: number.saturating_mul(length).saturating_add(length),
             counts: self.windows.tumbling(number),

@@ -5,6 +5,8 @@
 mod boundaries;
 #[cfg(test)]
 mod config;
+#[cfg(test)]
+mod drift;
 #[cfg(all(test, feature = "lightgbm"))]
 mod exact_lightgbm;
 #[cfg(test)]
