@@ -115,7 +115,7 @@ async fn explained_rows_are_counted_with_their_scores() {
     let running = start(settings(models.path(), "")).await;
     until_ready(&running, "m").await;
     let mut asked = body(&draw(50, 10, 2));
-    asked["parameters"] = json!({"explain": true});
+    asked["parameters"] = json!({"explain": "all"});
     let (status, answer) = call(running.addresses.http, "POST /v2/models/m/infer", &asked).await;
     assert_eq!(status, 200, "{answer}");
     let outputs = answer["outputs"].as_array().unwrap();

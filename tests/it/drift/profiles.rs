@@ -73,7 +73,7 @@ async fn a_profile_that_is_none_of_the_model_is_refused_and_the_model_serves() {
                 Values::Number(numbers) => numbers.edges.reverse(),
                 Values::Category(_) => unreachable!(),
             }),
-            "edges",
+            "is not below the next",
         ),
     ];
     for (name, document, _) in &cases {

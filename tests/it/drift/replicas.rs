@@ -67,11 +67,7 @@ async fn both_report_the_sum_of_all_rows_as_one_server_would() {
         };
         assert_eq!(said(&found), said(&expected));
         // Nothing is added twice, however often it is read.
-        let from = found["windows"][0]["to_ms"].as_i64().unwrap();
-        let later = until_report(&site.running, "x", |it| {
-            it["windows"][0]["to_ms"].as_i64() > Some(from + 4_000)
-        })
-        .await;
+        let later = until_later(&site.running, "x", 4_000).await;
         assert_eq!(counts(&later), counts(&expected));
     }
     alone.running.stop().await.unwrap();
@@ -205,14 +201,11 @@ async fn what_a_dead_replica_did_not_deliver_another_does_under_the_same_id() {
     .await;
     let running = &site.running;
     serve(running, revision(script(1, "one"), Some(&draw(4000, 3, 1))));
+    until_ready(running, "x").await;
     // It is known, and left to who claimed it.
     let known = until_report(running, "x", |it| it["alarm"]["last"]["id"] == alarm.id).await;
     assert_eq!(known["alarm"]["last"]["calls"], json!([]));
-    let at = known["windows"][0]["to_ms"].as_i64();
-    until_report(running, "x", |it| {
-        it["windows"][0]["to_ms"].as_i64() > at.map(|at| at + 2_500)
-    })
-    .await;
+    until_later(running, "x", 2_500).await;
     assert_eq!(receiver.events(), [Value::Null; 0]);
 
     // Its time is over.
