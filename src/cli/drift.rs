@@ -16,7 +16,7 @@ use super::client::{self, Client, Connection};
 use super::format::{self, Ink};
 use super::watch::{self, Watch};
 use crate::drift::report::{Report, Verdict, Window};
-pub use words::context;
+use words::context;
 
 /// Say how far the data of a slot have drifted from its reference.
 ///
