@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Plays a change of the customers against a real server that watches for drift: make drift-demo.
 
-A day of payments is a window. Quiet days come first; then customers of a new market pay as others
+A day of payments is a window. The reference is a profile of two days before, or with --served the
+first rows that the server answers. Quiet days come first; then customers of a new market pay as others
 do. The script counts every payment that it sends in the server's own bins, and exits with 0 only
 when the server's counts, PSI, order of features and alarm are what those payments give. Standard
 library only.
@@ -9,6 +10,7 @@ library only.
 
 import argparse
 import base64
+import csv
 import json
 import math
 import shutil
@@ -63,10 +65,10 @@ SETTINGS = """
 log_level = "warn"
 
 [drift]
-watch = "on"
+watch = "{watch}"
 short_window = "{window_ms}ms"
 long_window = "1h"
-reference_rows = {reference_rows}
+{reference_rows}
 ignore = {ignored}
 alarm_windows = 2
 cooldown = "1h"
@@ -136,11 +138,10 @@ class Story:
     def is_counted(self, report):
         return report["windows"] and report["windows"][1]["rows"] == len(self.watched)
 
-    def begin(self, reference):
-        for payments in reference:
-            self.send(payments)
-        reference = self.wait("reference", lambda it: it["reference"]["state"] == "ready")
-        print(f"REFERENCE: the first {reference['reference']['rows']:,} payments, two whole days.")
+    def begin(self):
+        report = self.wait("reference", lambda it: it["reference"]["state"] == "ready")
+        kind, rows = report["reference"]["source"], report["reference"]["rows"]
+        print(f"REFERENCE ({kind}): {rows:,} payments of two whole days.")
 
     def play(self, quiet_days, market_days):
         """All days, each in a window of the server's clock."""
@@ -186,15 +187,21 @@ class Story:
         )
 
 
+def single(value):
+    """A number as the model reads it, in 32 bits."""
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
 def counts(payments, name, edges):
-    """Payments by bin, and those without a value. The model reads 32-bit numbers."""
+    """Payments by bin, and at the end those without a value."""
+    edges = [single(edge) for edge in edges]
     bins, missing = [0] * (len(edges) + 1), 0
     for payment in payments:
         value = payment.features[name]
         if value is None:
             missing += 1
         else:
-            bins[bisect_right(edges, struct.unpack("f", struct.pack("f", value))[0])] += 1
+            bins[bisect_right(edges, single(value))] += 1
     return bins + [missing]
 
 
@@ -287,6 +294,21 @@ def flow_run(options, run):
     return state
 
 
+def profile(options, folder, payments):
+    """The revision with a profile of these payments beside its model; gives its folder."""
+    revision, data = folder / REVISION.name, folder / "reference.csv"
+    shutil.copytree(REVISION, revision, ignore=shutil.ignore_patterns("profile.json"))
+    if options.served:
+        return revision
+    with data.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow([*stream.FEATURES, "is_fraud"])
+        rows.writerows([*payment.features.values(), int(payment.fraud)] for payment in payments)
+    command = [options.binary, "profile", data, "--label", "is_fraud", "--model", revision]
+    subprocess.run([*command, "-o", revision / "profile.json"], check=True, stdout=subprocess.DEVNULL)
+    return revision
+
+
 def settings(options, receiver, reference_rows):
     calls = {"webhook_url": receiver.url}
     if options.prefect:
@@ -297,7 +319,8 @@ def settings(options, receiver, reference_rows):
         }
     return SETTINGS.format(
         window_ms=round(options.window * 1000),
-        reference_rows=reference_rows,
+        watch="on" if options.served else "auto",
+        reference_rows=f"reference_rows = {reference_rows}" if options.served else "",
         ignored=json.dumps(IGNORED),
         calls="\n".join(f"{name} = {json.dumps(value)}" for name, value in calls.items()),
     )
@@ -312,15 +335,19 @@ def tell(options, server):
         subprocess.run([*command, "--html", options.html], check=True)
 
 
-def play(options, server, receiver):
+def play(options, folder, server, receiver):
     """The whole story; what was wrong in it."""
     story = Story(server, options.seed, options.window)
     for _ in range(WARM_HOURS):
         story.stream.hour()
-    reference = [hour for _ in range(REFERENCE_DAYS) for hour in story.day()]
-    server.add_revision(REVISION)
-    server.start(settings(options, receiver, sum(map(len, reference))))
-    story.begin(reference)
+    hours = [hour for _ in range(REFERENCE_DAYS) for hour in story.day()]
+    reference = [payment for hour in hours for payment in hour]
+    server.add_revision(profile(options, folder, reference))
+    server.start(settings(options, receiver, len(reference)))
+    if options.served:
+        for payments in hours:
+            story.send(payments)
+    story.begin()
     story.play(options.quiet_days, options.market_days)
     wrong = check(story, story.report())
     settled = lambda it: it["alarm"]["last"] and it["alarm"]["last"]["calls"]
@@ -339,6 +366,7 @@ def options_of_command_line():
     parser.add_argument("--window", type=float, default=12.0, help="seconds of a day, whole ones")
     parser.add_argument("--quiet-days", type=int, default=2, help="days before the change")
     parser.add_argument("--market-days", type=int, default=3, help="days after it, at least two")
+    parser.add_argument("--served", action="store_true", help="no profile: the first rows are the reference")
     parser.add_argument("--html", type=Path, help="write the page of the drift to this file")
     parser.add_argument("--prefect", help="Prefect's address: its flow is run, instead of a webhook")
     parser.add_argument("--prefect-auth", default="", help="user:password")
@@ -358,7 +386,7 @@ def main():
     try:
         if not options.binary.is_file():
             raise ServerError(f"{options.binary} is not there: build it with `make build`")
-        wrong = play(options, server, receiver)
+        wrong = play(options, folder, server, receiver)
         for line in wrong:
             print(f"WRONG: {line}")
         print(f"\nThe story came {'OTHERWISE than' if wrong else 'as'} it is told.")

@@ -37,6 +37,7 @@ rows_per_second_max = 1000000
 reference_rows = {fraud}
 [slots.churn-lgbm.drift]
 reference_rows = {churn}
+psi_act = 5.0
 """
 CHURN = {"reference": 8000, "live": 5000}
 DRIFTED = {
@@ -54,13 +55,14 @@ def sent():
     fraud = {"reference": days[2] + days[3], "live": days[4]}
     golden = json.loads((ROOT / "models/churn-lgbm/1/golden.json").read_text())
     draw = np.random.default_rng(3)
-    tidy = [row for row in golden["rows"] if all(isinstance(cell, str) or cell is not None and 0 <= cell < 1e5 for cell in row)]
+    usual = lambda cell: cell is not None and (not isinstance(cell, str) or "Infinity" not in cell) and (isinstance(cell, str) or 0 <= cell < 1e5)
+    tidy = [row for row in golden["rows"] if all(map(usual, row))]
     churn = {}
     for name, count in CHURN.items():
         rows = [dict(zip(golden["columns"], tidy[pick])) for pick in draw.integers(0, len(tidy), count)]
         for row in rows:
-            row["MonthlyCharges"] = float(np.round(draw.normal(70, 15) + (8 if name == "live" else 0), 2))
-            if name == "live" and draw.random() < 0.3:
+            row["MonthlyCharges"] = float(np.round(draw.normal(70, 15) + (5.5 if name == "live" else 0), 2))
+            if name == "live" and draw.random() < 0.2:
                 row["Contract"] = "Two year"
         churn[name] = rows
     return {"fraud": fraud, "churn-lgbm": churn}
@@ -146,7 +148,8 @@ def counted(slot, feature, rows):
     kind = np.float32 if slot == "fraud" else np.float64
     numbers = np.array([np.nan if value is None else value for value in values], kind).astype(float)
     there = numbers[~np.isnan(numbers)]
-    places = np.searchsorted(bins["edges"], there, side="right")
+    edges = np.array(bins["edges"], kind).astype(float)
+    places = np.searchsorted(edges, there, side="right")
     return [*np.bincount(places, minlength=len(bins["edges"]) + 1).tolist(), len(numbers) - len(there)]
 
 
