@@ -35,7 +35,7 @@ use words::context;
   hedgerow drift fraud --fail-on act        for cron and CI
   hedgerow drift fraud --json               what GET /v1/slots/fraud/drift answers
 
-Marks: ✓ none, ! watch, ✗ act, ? too few rows, – no number.
+Marks: ✓ none, ! watch, ✗ act, ? too few rows, – no number, or ignored.
 PSI is told above what chance alone gives (\"excess\"); verdicts rest on it.
 Colours are left away where NO_COLOR is set and where no terminal reads.")]
 pub struct Arguments {

@@ -431,6 +431,7 @@ fn the_html_has_what_a_person_asks_for() {
             "estimated (CBPE), not measured",
             "<article class=\"card\" id=\"score\">",
             "no values any more",
+            "<span class=\"chip unknown\">– ignored</span>",
             "airflow failed (503 Service Unavailable)",
             "All numbers, short window (6 features)",
             "All numbers, long window (2 features)",

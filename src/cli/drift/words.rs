@@ -133,6 +133,30 @@ pub fn mark(verdict: Verdict) -> &'static str {
     }
 }
 
+/// A feature's mark: none where it is ignored, since nothing was judged.
+pub fn mark_of(feature: &Feature) -> &'static str {
+    match feature.reason.as_str() {
+        "ignored" => UNKNOWN,
+        _ => mark(feature.verdict),
+    }
+}
+
+/// A feature's verdict, or that it is ignored.
+pub fn verdict_of(feature: &Feature) -> &'static str {
+    match feature.reason.as_str() {
+        "ignored" => "ignored",
+        _ => feature.verdict.name(),
+    }
+}
+
+/// The verdict in whose colour a feature is shown.
+pub fn colour_of(feature: &Feature) -> Verdict {
+    match feature.reason.as_str() {
+        "ignored" => Verdict::Unknown,
+        _ => feature.verdict,
+    }
+}
+
 /// What is compared with, in a line.
 pub fn reference(reference: &Reference) -> String {
     match reference {
