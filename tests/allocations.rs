@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hedgerow::api::grpc::pb;
 use hedgerow::app::{self, Running};
 use hedgerow::config::Config;
-use hedgerow::drift::build::{self, Cell, Kind};
+use hedgerow::drift::build::{self, Kind};
 use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
 use tokio::runtime::Runtime;
 
@@ -312,7 +312,7 @@ fn watched(runtime: &Runtime, names: &[String]) {
         .map(|name| (name.clone(), Kind::Number))
         .collect();
     let profile = build::served(&columns, 20, 2000, |row, column| {
-        Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
+        build::Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
     });
     std::fs::write(place.join("profile.json"), profile.json().unwrap()).unwrap();
     let running = start(runtime, models.path());
