@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ bench-kernels: ## Time every kernel on every instruction set of this machine (cr
 
 bench-door: ## Time the rules at the door, in rows per second (criterion).
 	cargo bench --bench door
+
+bench-drift: ## Time what watching a row for drift costs (criterion).
+	cargo bench --bench drift
 
 models: ## Train the sample models again.
 	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt

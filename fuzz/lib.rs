@@ -1,6 +1,14 @@
 //! What every target does with a parsed model: evaluate a few rows slowly and by the kernel, and
-//! compare the bits. A file may be refused; nothing may panic, hang or take memory without bound.
+//! compare the bits; with a drift profile, count rows in its bins. A file may be refused; nothing may
+//! panic, hang or take memory without bound.
 
+use std::collections::BTreeSet;
+
+use hedgerow::drift::bins::{Bins, Column, Reading};
+use hedgerow::drift::measure::{self, Terms};
+use hedgerow::drift::profile::{Profile, Values};
+use hedgerow::drift::report::Thresholds;
+use hedgerow::drift::window::{Counts, Sum};
 use hedgerow::forest::kernel::{Kernel, Scores};
 use hedgerow::forest::{Arithmetic, Forest, ParseError, Parsed, Test, reference};
 
@@ -43,6 +51,75 @@ pub fn evaluate(parsed: Result<Parsed, ParseError>) {
             kernel.layouts()
         );
     }
+}
+
+/// Counts a few rows against a profile that was read, and measures them; a profile that is written
+/// again is the same.
+///
+/// # Panics
+/// When a row is not counted once in every column, or the profile changes by being written.
+pub fn count(bytes: &[u8]) {
+    let Ok(profile) = Profile::parse(bytes) else {
+        return;
+    };
+    let written = profile.json().expect("what was read can be written");
+    let again = Profile::parse(written.as_bytes()).expect("what was written can be read");
+    assert_eq!(again, profile);
+    let names: Vec<String> = profile.features.iter().map(|it| it.name.clone()).collect();
+    let columns = profile.features.iter().zip(&names).map(|(feature, name)| Column {
+        name,
+        reading: match &feature.values {
+            Values::Number(_) => Reading::Number { single: true },
+            Values::Category(categories) => Reading::Coded(categories.names.clone()),
+        },
+    });
+    let columns: Vec<Column<'_>> = columns.collect();
+    let Ok(bins) = Bins::new(profile, &columns) else {
+        return;
+    };
+    let edges = [
+        f64::NAN,
+        0.0,
+        1.0,
+        -1.0,
+        f64::MAX,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        1e-320,
+    ];
+    let mut cells = vec![0; bins.len()];
+    for edge in edges {
+        bins.count(&vec![edge; columns.len()], &mut cells);
+        bins.count_score(edge, 0.5, &mut cells);
+    }
+    for column in 0..columns.len() {
+        bins.recount_unseen(column, &mut cells);
+        let range = bins.feature(column).expect("every column has cells");
+        let beside = match &columns[column].reading {
+            Reading::Number { .. } => 2,
+            _ => 0,
+        };
+        let once = range.start..range.end - beside;
+        assert_eq!(cells[once].iter().sum::<u64>(), edges.len() as u64);
+    }
+    let rows = edges.len() as u64;
+    let counts = Counts { rows, cells };
+    let terms = Terms {
+        thresholds: Thresholds {
+            watch: 0.1,
+            act: 0.25,
+            rows_min: 1,
+        },
+        ignore: BTreeSet::new(),
+        threshold: 0.5,
+    };
+    let sum = Sum {
+        from_ms: 0,
+        to_ms: 1,
+        counts,
+    };
+    let window = measure::window(&bins, &sum, "short", 1, &terms);
+    assert_eq!(window.features.len(), columns.len());
 }
 
 /// All missing, all zero, infinities, and thresholds with their neighbours.

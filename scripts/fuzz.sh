@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 declare -A model=(
     [xgboost_json]=model.json [xgboost_ubjson]=model.ubj [lightgbm_text]=model.txt
-    [onnx]=model.onnx [catboost_json]=catboost.json
+    [onnx]=model.onnx [catboost_json]=catboost.json [profile]=profile.json
 )
 targets=("$@")
-[ $# -gt 0 ] || targets=(xgboost_json xgboost_ubjson lightgbm_text onnx catboost_json)
+[ $# -gt 0 ] || targets=(xgboost_json xgboost_ubjson lightgbm_text onnx catboost_json profile)
 # Coverage feedback is an unstable compiler flag; the pinned stable compiler has it all the same.
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do
@@ -19,7 +19,8 @@ for target in "${targets[@]}"; do
     found=fuzz/artifacts/corpus/$target
     seeds=fuzz/artifacts/seeds/$target
     mkdir -p "$found" "$seeds" "fuzz/corpus/$target"
-    for path in tests/golden/*/"${model[$target]}"; do
+    # No golden model has a profile.
+    for path in $(compgen -G "tests/golden/*/${model[$target]}"); do
         cp "$path" "$seeds/$(basename "$(dirname "$path")")"
     done
     # The address sanitizer would find little here and halves the speed; memory has a limit anyway.

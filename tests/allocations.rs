@@ -11,9 +11,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hedgerow::api::grpc::pb;
-use hedgerow::app;
+use hedgerow::app::{self, Running};
 use hedgerow::config::Config;
+use hedgerow::drift::build::{self, Cell, Kind};
 use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
+use tokio::runtime::Runtime;
 
 /// The system's allocator, counting.
 struct Counting;
@@ -193,22 +195,16 @@ fn predictions_stay_within_their_allocation_budgets() {
         .enable_all()
         .build()
         .unwrap();
-    let mut config = Config::default();
-    let any = ([127, 0, 0, 1], 0).into();
-    (config.api.http, config.api.grpc, config.api.admin) = (any, any, any);
-    config.api.workers = 1;
-    config.source.dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    config.source.poll_interval_ms = 3_600_000;
-    config.telemetry.window_s = 3600;
-    let running = server.block_on(async {
-        let running = app::start(config).await.unwrap();
-        running.started().await;
-        running
-    });
-    let width = {
+    let running = start(
+        &server,
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("models"),
+    );
+    let names: Vec<String> = {
         let revision = running.shared.server.revision("fraud-xgb", None).unwrap();
-        revision.signature.columns.len()
+        let columns = revision.signature.columns.iter();
+        columns.map(|column| column.name.clone()).collect()
     };
+    let width = names.len();
     let http = running.addresses.http;
     let path = "/v2/models/fraud-xgb/infer";
     for (rows, budget) in [
@@ -281,4 +277,81 @@ fn predictions_stay_within_their_allocation_budgets() {
     }
     drop(client);
     server.block_on(running.stop()).unwrap();
+    watched(&server, &names);
+}
+
+/// A server of one thread.
+fn start(runtime: &Runtime, models: &Path) -> Running {
+    let mut config = Config::default();
+    let any = ([127, 0, 0, 1], 0).into();
+    (config.api.http, config.api.grpc, config.api.admin) = (any, any, any);
+    config.api.workers = 1;
+    config.source.dir = models.to_path_buf();
+    config.source.poll_interval_ms = 3_600_000;
+    config.telemetry.window_s = 3600;
+    // As many rows are watched as come.
+    config.serve.record.watched_rows_per_second_max = 1 << 40;
+    runtime.block_on(async {
+        let running = app::start(config).await.unwrap();
+        running.started().await;
+        running
+    })
+}
+
+/// The same of a revision with a profile: its rows are copied, put in a queue, taken out and counted.
+fn watched(runtime: &Runtime, names: &[String]) {
+    let models = tempfile::tempdir().unwrap();
+    let place = models.path().join("fraud-xgb/1");
+    std::fs::create_dir_all(&place).unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fraud-xgb/1");
+    for file in ["model.ubj", "signature.json"] {
+        std::fs::copy(from.join(file), place.join(file)).unwrap();
+    }
+    let columns: Vec<(String, Kind)> = names
+        .iter()
+        .map(|name| (name.clone(), Kind::Number))
+        .collect();
+    let profile = build::served(&columns, 20, 2000, |row, column| {
+        Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
+    });
+    std::fs::write(place.join("profile.json"), profile.json().unwrap()).unwrap();
+    let running = start(runtime, models.path());
+    let http = running.addresses.http;
+    let path = "/v2/models/fraud-xgb/infer";
+    let mut asked = 0;
+    for (rows, budget) in [
+        (
+            1,
+            Budget {
+                allocations: 15,
+                bytes: 12_500,
+            },
+        ),
+        (
+            64,
+            Budget {
+                allocations: 21,
+                bytes: 60_000,
+            },
+        ),
+    ] {
+        let mut client = Http::new(http, path, "", &json(rows, names.len()));
+        let what = format!("HTTP, JSON, {rows} rows, watched");
+        check(&what, &budget, || client.ask());
+        asked += (1 + 200 + REQUESTS) * rows as u64;
+    }
+    // Every row was.
+    let drift = running.shared.drift.clone().unwrap();
+    let report = || drift.report("fraud-xgb").unwrap();
+    for _ in 0..1000 {
+        if report().windows[1].rows == asked {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(
+        (report().windows[1].rows, report().skipped_rows),
+        (asked, 0)
+    );
+    runtime.block_on(running.stop()).unwrap();
 }

@@ -170,6 +170,9 @@ impl Drift {
         for name in self.shared.server.registry.slots().keys() {
             let champion = self.shared.champion(name);
             let reference = self.shared.reference(name, champion.as_deref());
+            if matches!(reference, Reference::Off { .. }) {
+                continue;
+            }
             let look = looks.get(name);
             slots.push(telemetry::SlotDrift {
                 name: name.clone(),
@@ -216,8 +219,7 @@ impl Shared {
     }
 
     fn watches(&self, slot: &str, champion: &Revision) -> bool {
-        let is_refused = matches!(champion.reference, revision::Reference::Refused(_));
-        !is_refused && self.server.watch(slot).watches(champion)
+        self.server.watch(slot).watches(champion)
     }
 
     /// Begins to count the champion of a slot, if it is to be watched and is not yet.
@@ -231,6 +233,10 @@ impl Shared {
             }
             Some(champion) if lives.get(slot).is_some_and(|it| it.uid == champion.uid) => {}
             Some(champion) => {
+                let known = lives.get_mut(slot);
+                if known.is_some_and(|it| it.goes_on(&champion)) {
+                    return;
+                }
                 let settings = Arc::new(self.settings.of(slot).clone());
                 lives.insert(slot.to_string(), Live::new(&champion, settings));
             }

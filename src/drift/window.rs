@@ -32,7 +32,7 @@ pub struct Sum {
 pub struct Windows {
     lengths: Lengths,
     cells: usize,
-    /// Rows that this process counted, by the start of their pane; at most [`OPEN_MAX`].
+    /// Rows that this process counted, by the start of their pane; at most `Lengths::open_max`.
     open: BTreeMap<i64, Counts>,
     fine: BTreeMap<i64, Counts>,
     coarse: BTreeMap<i64, Counts>,
@@ -42,12 +42,12 @@ pub struct Windows {
 const FINE: u64 = 12;
 /// Panes of a long window.
 const COARSE: u64 = 24;
-/// Short windows whose panes are kept: this one and the one before.
+/// Short windows whose panes are kept: the one that is judged next and the one before.
 const KEPT: i64 = 2;
-/// Panes that are open at once: a record may wait for a second.
-const OPEN_MAX: usize = 3;
-/// Panes of a slot at the most; each has 8 bytes per cell.
-pub const PANES_MAX: usize = OPEN_MAX + (KEPT as usize) * (FINE as usize) + COARSE as usize + 2;
+/// What a record may wait before it is counted, in milliseconds.
+pub const LATE_MS: i64 = 2_000;
+/// How often replicas ask for each other's panes at the least, in milliseconds.
+pub const ASK_MS: i64 = 10_000;
 
 impl Lengths {
     /// Of a pane of the short window.
@@ -57,6 +57,28 @@ impl Lengths {
 
     fn coarse_ms(self) -> i64 {
         step(self.long_ms, COARSE).max(self.fine_ms())
+    }
+
+    /// Panes that are open at once: those that a late record may belong to, and one at each end.
+    fn open_max(self) -> usize {
+        (LATE_MS / self.fine_ms()).clamp(0, 1024) as usize + 3
+    }
+
+    /// Milliseconds after its end that a whole short window is judged; `shared`: when the panes of
+    /// others are waited for.
+    pub fn patience_ms(self, shared: bool) -> i64 {
+        let others = match shared {
+            true => self.fine_ms().min(ASK_MS) + 2_000,
+            false => 0,
+        };
+        LATE_MS + 1_000 + others
+    }
+
+    /// Panes of a slot at the most; each has 8 bytes per cell.
+    #[cfg(test)]
+    fn panes_max(self) -> usize {
+        let late = (self.patience_ms(true) / self.fine_ms()) as usize;
+        self.open_max() + (KEPT as usize + 1) * FINE as usize + late + COARSE as usize + 2
     }
 
     /// The length of short windows: a whole number of panes.
@@ -99,7 +121,7 @@ impl Windows {
     pub fn open(&mut self, at_ms: i64) -> &mut Counts {
         let mut start = floor(at_ms, self.lengths.fine_ms());
         let is_new = !self.open.contains_key(&start);
-        if is_new && self.open.len() >= OPEN_MAX {
+        if is_new && self.open.len() >= self.lengths.open_max() {
             // A clock that jumps makes no more panes.
             start = self.open.keys().next_back().copied().unwrap_or(start);
         }
@@ -199,10 +221,11 @@ impl Windows {
         (self.recent_start(now_ms)..=now_ms).contains(&start_ms)
     }
 
-    /// The start of the whole short window before this one.
+    /// The start of the oldest whole short window that may still be judged.
     fn recent_start(&self, now_ms: i64) -> i64 {
         let length = self.lengths.tumbling_ms();
-        floor(now_ms, length).saturating_sub(length.saturating_mul(KEPT - 1))
+        let judged_ms = now_ms.saturating_sub(self.lengths.patience_ms(true));
+        floor(judged_ms, length).saturating_sub(length.saturating_mul(KEPT - 1))
     }
 
     fn long_start(&self, now_ms: i64) -> i64 {

@@ -12,7 +12,7 @@ pub struct Pane {
     /// Its writer's own name for it: written again, it is there once.
     pub id: Uuid,
     pub slot: String,
-    /// The fingerprint of the profile whose bins were counted.
+    /// The model and the fingerprint of the profile whose bins were counted.
     pub profile: String,
     /// The process that counted.
     pub writer: Uuid,
@@ -203,7 +203,8 @@ pub fn take_over(
     Ok(store.execute(sql, &values)? > 0)
 }
 
-/// Notes what became of an alarm's calls.
+/// Notes what became of an alarm's calls. Unless they are settled, the next one may take them over
+/// at once.
 ///
 /// # Errors
 /// What the store says.
@@ -213,7 +214,9 @@ pub fn note_calls(
     calls: &str,
     settled: bool,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE drift_alarm SET calls = $2, settled = $3 WHERE id = $1";
+    let sql = "UPDATE drift_alarm SET calls = $2, settled = $3, \
+               until_ms = CASE WHEN CAST($3 AS BIGINT) = 0 THEN 0 ELSE until_ms END \
+               WHERE id = $1 AND settled <= $3";
     store.execute(sql, &[id.into(), calls.into(), i64::from(settled).into()])?;
     Ok(())
 }

@@ -156,10 +156,10 @@ impl Watch {
 
     /// Whether rows of this revision are watched for drift.
     pub fn watches(&self, revision: &Revision) -> bool {
-        match self.drift {
-            Drift::Off => false,
-            Drift::Auto => matches!(revision.reference, Reference::Ready(_)),
-            Drift::On => true,
+        match (self.drift, &revision.reference) {
+            (Drift::Off, _) | (_, Reference::Refused(_)) => false,
+            (_, Reference::Ready(_)) => true,
+            (drift, Reference::None) => drift == Drift::On,
         }
     }
 }

@@ -66,6 +66,8 @@ struct Seen {
     since: Instant,
     /// Whether these very files were tried: loaded or refused.
     tried: bool,
+    /// Whether they were other ones before, and these were not tried.
+    changed: bool,
 }
 
 /// Where a revision belongs once it is prepared.
@@ -260,6 +262,7 @@ impl Watcher {
                     files: files.clone(),
                     since: Instant::now(),
                     tried: false,
+                    changed: known.is_some(),
                 };
                 match known {
                     Some(known) => *known = seen,

@@ -5,6 +5,8 @@
 mod boundaries;
 #[cfg(test)]
 mod config;
+#[cfg(test)]
+mod drift;
 #[cfg(all(test, feature = "lightgbm"))]
 mod exact_lightgbm;
 #[cfg(test)]
@@ -25,6 +27,8 @@ mod load;
 mod onnx_engine;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod profile;
 #[cfg(test)]
 mod random_onnx;
 #[cfg(test)]

@@ -141,9 +141,9 @@ fn range(numbers: &Numbers) -> String {
     }
 }
 
-/// Whole numbers have no digits behind the point.
+/// Small whole numbers have no digits behind the point.
 fn number(value: f64) -> String {
-    match value.fract() == 0.0 && value.abs() < 1e6 {
+    match value.fract() == 0.0 && value.abs() < 1e3 {
         true => format::setting(value),
         false => format::number(value),
     }

@@ -40,6 +40,8 @@ fn a_row_counts_at_once_and_leaves_with_its_window() {
     assert_eq!(windows.short(NOW + 60_000).counts, pane(&[0, 1]));
     assert_eq!(windows.long(NOW + 60_000).counts, pane(&[1, 2]));
     windows.forget(NOW + 120_000);
+    assert_eq!(windows.tumbling(NOW / 60_000), pane(&[1, 2]));
+    windows.forget(NOW + 120_000 + LENGTHS.patience_ms(true));
     assert_eq!(windows.tumbling(NOW / 60_000), pane(&[0, 0]));
     windows.forget(NOW + 3_700_000);
     assert_eq!(windows.long(NOW + 3_700_000).counts.rows, 0);
@@ -72,11 +74,44 @@ fn memory_has_a_bound_whatever_the_clock_does() {
         windows.close(at, false);
         most = most.max(windows.open.len() + windows.fine.len() + windows.coarse.len());
     }
-    assert!(most <= PANES_MAX, "{most} panes");
+    assert!(most <= LENGTHS.panes_max(), "{most} panes");
     for at in [i64::MIN, i64::MAX, 0, -1] {
         row(&mut windows, at, 0);
         windows.close(at, false);
         let _sums = (windows.short(at), windows.long(at), windows.tumbling(at));
+    }
+}
+
+#[test]
+fn every_window_is_there_when_it_is_judged() {
+    for (short_ms, shared) in [(1_000, true), (1_000, false), (3_000, true), (60_000, true)] {
+        let lengths = Lengths {
+            short_ms,
+            long_ms: 3_600_000,
+        };
+        let length = lengths.tumbling_ms();
+        let mut windows = Windows::new(lengths, 1);
+        let (mut sent, mut judged, mut open) = (0, 0, 0);
+        for at in (NOW..NOW + 40 * length).step_by(50) {
+            // Each row waits as long as a record may.
+            row(&mut windows, at - LATE_MS + 100, 0);
+            sent += 1;
+            windows.close(at - LATE_MS, false);
+            windows.forget(at);
+            open = open.max(windows.open.len());
+            let ended = (at - lengths.patience_ms(shared)).div_euclid(length) - 1;
+            let counts = windows.tumbling(ended);
+            if counts.rows > 0 {
+                judged += 1;
+                let whole = (length + 49) / 50;
+                assert!(
+                    counts.rows as i64 >= whole - 3 || ended * length < NOW,
+                    "{counts:?}"
+                );
+            }
+        }
+        assert!(judged > sent / 2, "{short_ms} ms: {judged} of {sent}");
+        assert!(open <= lengths.open_max(), "{open} open panes");
     }
 }
 

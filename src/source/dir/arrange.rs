@@ -40,7 +40,15 @@ impl Watcher {
         for (named, place) in &places {
             let roles = slot.roles();
             let resident = |it: &Arc<Roles>| it.revision(named.id).is_some();
-            if roles.as_ref().is_some_and(resident) || !revisions.contains_key(&named.id) {
+            if roles.as_ref().is_some_and(resident) {
+                // Its profile may be another by now.
+                let key = (slot.name.clone(), named.id);
+                if self.seen.get(&key).is_some_and(|seen| seen.changed) {
+                    self.try_load(slot, named.id, *place).await;
+                }
+                continue;
+            }
+            if !revisions.contains_key(&named.id) {
                 continue;
             }
             let was_given_up = || plan.as_ref().is_some_and(|it| it.dismissed.contains(named));
@@ -133,7 +141,7 @@ impl Watcher {
             return slot.set_state(id, State::Settling);
         }
         if let Some(seen) = self.seen.get_mut(&key) {
-            seen.tried = true;
+            (seen.tried, seen.changed) = (true, false);
         }
     }
 
