@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ run: native build ## Build, and serve the sample models on 8080 (HTTP), 8081 (gR
 
 demo: build ## The story of a fraud model against the real server, in four minutes (DEMO="--seed 8").
 	@python3 examples/fraud-stream/demo.py --binary target/release/hedgerow $(DEMO)
+
+drift-demo: build ## The customers of a fraud model change, and a real server notices (DEMO="--html drift.html").
+	@python3 examples/fraud-stream/drift.py --binary target/release/hedgerow $(DEMO)
 
 simulate: tools ## Error rates and power of promotion, by simulation, in full (two minutes).
 	@cargo bench --quiet --bench simulate

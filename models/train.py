@@ -5,10 +5,12 @@
     venv/bin/python models/train.py --data ../shared/data
 
 Seeds are fixed and every library runs on one thread, so the same library
-versions write the same bytes.
+versions write the same bytes. With --history DIR, what each model is trained on is written to
+DIR/NAME.csv too, its label in the last column: `hedgerow profile` reads that.
 """
 
 import argparse
+import csv
 import json
 import sys
 import warnings
@@ -36,6 +38,12 @@ import golden
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN = float("nan")
+
+HISTORY = None
+"""Folder for what the models are trained on; None: it is not written."""
+
+LABEL = "label"
+"""The label's column there."""
 
 JET = ["pt", "eta", "phi", "b_tag"]
 HIGGS = (
@@ -81,6 +89,19 @@ def folder_for(path):
 
 def write_signature(folder, **fields):
     (folder / "signature.json").write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def keep(folder, columns, rows, labels):
+    """Writes what a model is trained on, if that is asked for; a missing value is an empty field."""
+    if HISTORY is None:
+        return
+    name = folder.parent.name if folder.name == "1" else folder.name
+    with open(folder_for(HISTORY) / f"{name}.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*columns, LABEL])
+        for row, label in zip(rows, labels):
+            values = ["" if pandas.isna(value) else value for value in row]
+            writer.writerow([*values, label])
 
 
 def report(folder, file, score):
@@ -130,6 +151,7 @@ def xgboost_golden(folder, file, real, seed):
 def fraud(data, folder, params, rounds, rows_used):
     rows, labels, test, test_labels = higgs(data)
     rows = blank(rows, 0.02, seed=11)[:rows_used]
+    keep(folder, HIGGS, rows, labels)
     booster = train_xgboost(
         {"objective": "binary:logistic", **params}, rounds, rows, labels[:rows_used], HIGGS
     )
@@ -180,6 +202,7 @@ def mushroom_xgb(data, out):
     rows, labels = read_libsvm(source / "agaricus.txt.train", len(names))
     test, test_labels = read_libsvm(source / "agaricus.txt.test", len(names))
     params = {"objective": "binary:logistic", "max_depth": 3, "eta": 0.3}
+    keep(folder, names, rows, labels)
     booster = train_xgboost(params, 30, rows, labels, names)
     booster.save_model(folder / "model.json")
     write_signature(folder, labels=["edible", "poisonous"])
@@ -196,6 +219,7 @@ def dermatology_xgb(data, out):
         table[:, :-1], table[:, -1] - 1, test_size=0.25, random_state=7, stratify=table[:, -1]
     )
     params = {"objective": "multi:softprob", "num_class": 6, "max_depth": 3, "eta": 0.2}
+    keep(folder, DERMATOLOGY, rows, labels)
     booster = train_xgboost(params, 20, rows, labels, DERMATOLOGY)
     booster.save_model(folder / "model.ubj")
     write_signature(folder, labels=DISEASES)
@@ -282,6 +306,7 @@ def churn_lgbm(data, out):
         table, labels, test_size=0.25, random_state=7, stratify=labels
     )
     params = {"objective": "binary", "num_leaves": 15, "learning_rate": 0.08, "cat_smooth": 5}
+    keep(folder, rows.columns, rows.to_numpy(dtype=object), labels)
     booster = train_lightgbm(params, 60, rows, labels)
     booster.save_model(folder / "model.txt")
     edges = churn_rows(test, (folder / "model.txt").read_text())
@@ -303,6 +328,7 @@ def diabetes_lgbm(_data, out):
         bunch.data, bunch.target, test_size=0.25, random_state=7
     )
     params = {"objective": "regression", "num_leaves": 7, "learning_rate": 0.1}
+    keep(folder, bunch.feature_names, rows, labels)
     booster = train_lightgbm(params, 60, rows, labels, feature_name=list(bunch.feature_names))
     booster.save_model(folder / "model.txt")
     splits = golden.lightgbm_thresholds((folder / "model.txt").read_text(), rows.shape[1])
@@ -338,6 +364,7 @@ def cancer_catboost(_data, out):
     rows, test, labels, test_labels = train_test_split(
         bunch.data, bunch.target, test_size=0.25, random_state=7, stratify=bunch.target
     )
+    keep(folder, names, rows, labels)
     classifier = catboost.CatBoostClassifier(
         iterations=80,
         depth=5,
@@ -377,6 +404,7 @@ def wine_linear(_data, out):
     model.graph.name = "wine-linear"
     golden.save_onnx(model, folder / "model.onnx")
     columns = [name.replace("/", "_") for name in bunch.feature_names]
+    keep(folder, columns, rows, labels)
     write_signature(
         folder,
         features=[{"name": name, "type": "number"} for name in columns],
@@ -410,7 +438,10 @@ def main():
         "--out", type=Path, default=ROOT, help="folder to write models/ and examples/ under"
     )
     parser.add_argument("--only", choices=MODELS, help="make this model alone")
+    parser.add_argument("--history", type=Path, help="folder to write training data to, as CSV")
     options = parser.parse_args()
+    global HISTORY
+    HISTORY = options.history
     for name, make in MODELS.items():
         if options.only in (None, name):
             make(options.data, options.out.resolve())

@@ -74,6 +74,10 @@ class Behaviour:
     categories: tuple
     one_tap: float = 0.0
     """Genuine online payments by a wallet that fills in the page, in a few seconds."""
+    customers_abroad: float = 0.03
+    """Genuine payments in another country than the card's."""
+    customers_amount: float = 0.7
+    """The median of a genuine payment, as part of the card's own mean."""
 
 
 STOLEN_CARDS = Behaviour(
@@ -334,9 +338,9 @@ class Stream:
         online = draw.chance(0.45)
         one_tap = draw.chance(kind.one_tap)
         return (
-            draw.lognormal(card.amount_mean * 0.7, 0.85),
+            draw.lognormal(card.amount_mean * kind.customers_amount, 0.85),
             draw.pick(self.genuine),
-            draw.chance(0.03),
+            draw.chance(kind.customers_abroad),
             online,
             draw.chance(0.05),
             draw.chance(0.18),

@@ -16,7 +16,7 @@ use super::client::{self, Client, Connection};
 use super::format::{self, Ink};
 use super::watch::{self, Watch};
 use crate::drift::report::{Report, Verdict, Window};
-pub use words::context;
+use words::context;
 
 /// Say how far the data of a slot have drifted from its reference.
 ///
@@ -35,7 +35,7 @@ pub use words::context;
   hedgerow drift fraud --fail-on act        for cron and CI
   hedgerow drift fraud --json               what GET /v1/slots/fraud/drift answers
 
-Marks: ✓ none, ! watch, ✗ act, ? too few rows, – no number.
+Marks: ✓ none, ! watch, ✗ act, ? too few rows, – no number, or ignored.
 PSI is told above what chance alone gives (\"excess\"); verdicts rest on it.
 Colours are left away where NO_COLOR is set and where no terminal reads.")]
 pub struct Arguments {

@@ -8,6 +8,7 @@ mod drift;
 mod export;
 mod format;
 mod page;
+mod profile;
 mod promote;
 mod replay;
 mod report;
@@ -37,6 +38,7 @@ use crate::engine;
     after_help = "Examples:
   hedgerow serve models/           serve every model below models/
   hedgerow check models/fraud/3    load one model and say what it is
+  hedgerow profile train.parquet   count what a model is trained on, to notice drift
   hedgerow status fraud            how a slot of a running server is, and what waiting costs
   hedgerow drift fraud             whether it still sees what it was trained on
   hedgerow promote fraud           let its challenger take the next step
@@ -57,6 +59,7 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Replay(replay::Arguments),
+    Profile(profile::Arguments),
     Status(status::Arguments),
     Drift(drift::Arguments),
     Promote(promote::Arguments),
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Replay(arguments)) => replay::run(&arguments),
+        Some(Command::Profile(arguments)) => profile::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Drift(arguments)) => drift::run(&arguments),
         Some(Command::Promote(arguments)) => promote::run(&arguments),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::engine::{Category, FeatureKind, Layouts};
-use crate::model::revision::Revision;
+use crate::model::revision::{Reference, Revision};
 
 /// What is said of a revision.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,10 @@ pub struct Page {
     digest: String,
     golden_rows: usize,
     verified_rows: usize,
+    profile: Profile,
+    /// Rules of the configuration that name a feature which this model does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unfit_rules: Vec<String>,
     row_ns: u64,
     batch_row_ns: u64,
     /// How trees are laid out; absent where a library computes.
@@ -35,6 +39,18 @@ pub struct Page {
     layout: Option<Layout>,
     /// Reading, parsing, checking and measuring together.
     load_ms: f64,
+}
+
+/// What live rows would be compared with.
+#[derive(Debug, Serialize)]
+struct Profile {
+    /// `none`, `refused` or `ready`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    /// Why it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +112,27 @@ const SHOWN: usize = 20;
 const INDENT: usize = 14;
 const WIDTH: usize = 80;
 
+impl Profile {
+    fn of(reference: &Reference) -> Profile {
+        Profile {
+            state: reference.name(),
+            rows: reference.profile().map(|profile| profile.rows),
+            reason: match reference {
+                Reference::Refused(reason) => Some(reason.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    fn described(&self) -> String {
+        match (self.rows, &self.reason) {
+            (Some(rows), _) => format!("{rows} rows: drift is watched"),
+            (None, Some(reason)) => format!("refused: {reason}"),
+            (None, None) => "no profile.json: hedgerow profile makes one".to_string(),
+        }
+    }
+}
+
 impl Page {
     /// Describes a revision that took this long to load.
     pub fn new(dir: &Path, revision: &Revision, took: Duration) -> Page {
@@ -116,6 +153,8 @@ impl Page {
             digest: revision.digest.clone(),
             golden_rows: revision.golden_rows,
             verified_rows: revision.verified_rows,
+            profile: Profile::of(&revision.reference),
+            unfit_rules: revision.rules.unfit().to_vec(),
             row_ns: revision.cost.row_ns,
             batch_row_ns: revision.cost.batch_row_ns,
             layout: revision.engine.layouts().map(Layout::new),
@@ -173,6 +212,10 @@ impl Page {
         line("digest", &self.digest);
         line("golden", &self.golden());
         line("verified", &self.verified());
+        line("profile", &self.profile.described());
+        for rule in &self.unfit_rules {
+            line("rule", &format!("not of this model: {rule}"));
+        }
         line(
             "cost",
             &format!(

@@ -6,7 +6,7 @@ mod account;
 pub(super) mod clock;
 mod data;
 mod plot;
-mod scoring;
+pub(super) mod scoring;
 mod simulate;
 
 use std::num::NonZeroUsize;

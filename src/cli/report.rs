@@ -27,6 +27,23 @@ pub struct Report {
     /// Absent from older servers.
     pub costs_configured: Option<bool>,
     pub dismissed: Vec<Dismissed>,
+    /// Absent where drift is not watched, and from older servers.
+    pub drift: Option<Drift>,
+}
+
+/// The drift of what a slot sees, in short.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Drift {
+    /// `unknown`, `none`, `watch` or `act`.
+    pub verdict: String,
+    /// `short` or `long`.
+    pub window: String,
+    pub rows: u64,
+    pub drifted: usize,
+    pub features: usize,
+    /// Name, and PSI above what chance alone gives.
+    pub worst: Vec<(String, f64)>,
 }
 
 /// Every slot: `GET /v1/slots`.

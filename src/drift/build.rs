@@ -174,6 +174,19 @@ impl Counter {
 }
 
 impl Labels {
+    /// Ends a bin at this score, so that none has rows on both sides of it. For labels that were not
+    /// counted yet.
+    pub fn split(mut self, at: f64) -> Labels {
+        let Labels(counts) = &mut self;
+        let place = counts.edges.partition_point(|edge| *edge < at);
+        if at.is_finite() && counts.edges.get(place) != Some(&at) {
+            counts.edges.insert(place, at);
+            counts.rows.push(0);
+            counts.positives.push(0);
+        }
+        self
+    }
+
     /// Counts a row's label. A score of NaN has no bin, and is left out.
     pub fn add(&mut self, score: f64, is_positive: bool) {
         let Labels(counts) = self;

@@ -6,9 +6,9 @@ use super::bins::Bins;
 use super::build::{self, Cell, Kind};
 use super::measure;
 use super::profile::{Broken, Profile};
-use super::report::{self, Reference, Window};
+use super::report::{self, Reference, Verdict, Window};
 use super::settings::SlotSettings;
-use super::window::{Counts, Windows};
+use super::window::{Counts, Lengths, Sum, Windows};
 use crate::engine::{Category, FeatureKind};
 use crate::model::revision::{self, Revision};
 use crate::model::score::Columns;
@@ -157,6 +157,20 @@ impl Live {
         self.state = State::ready(bins, &self.settings);
     }
 
+    /// Counts how many windows in a row are to be acted upon, with one of this verdict; `None` when it
+    /// has too few rows, which changes nothing.
+    pub fn held(&mut self, verdict: Verdict) -> Option<u32> {
+        let State::Ready(watched) = &mut self.state else {
+            return None;
+        };
+        match verdict {
+            Verdict::Unknown => return None,
+            Verdict::Act => watched.held = watched.held.saturating_add(1),
+            Verdict::None | Verdict::Watch => watched.held = 0,
+        }
+        Some(watched.held)
+    }
+
     /// Its settings.
     pub fn settings(&self) -> &Arc<SlotSettings> {
         &self.settings
@@ -201,6 +215,25 @@ impl State {
 }
 
 impl Watched {
+    /// The whole windows up to this one that were not judged, of those that are kept. From here on they
+    /// count as judged.
+    pub fn ended(&mut self, last: i64, lengths: Lengths) -> Vec<Sum> {
+        let first = match self.judged {
+            None => last,
+            Some(judged) => (judged + 1).max(last.saturating_sub(1)),
+        };
+        let length = lengths.tumbling_ms();
+        let ended = first..=last;
+        let sum = |number: i64| Sum {
+            from_ms: number.saturating_mul(length),
+            to_ms: number.saturating_mul(length).saturating_add(length),
+            counts: self.windows.tumbling(number),
+        };
+        let sums: Vec<Sum> = ended.map(sum).collect();
+        self.judged = self.judged.max(Some(last));
+        sums
+    }
+
     /// What its windows show at this time, to be measured.
     pub fn sums(&self, now_ms: i64) -> Sums {
         Sums {

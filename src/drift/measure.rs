@@ -26,6 +26,8 @@ const ABSENT_ROWS: u64 = 100;
 const ABSENT_REFERENCE: f64 = 0.5;
 /// Rows per occupied bin below which PSI is more than chance's level by the zeros' stand-ins.
 const ROWS_PER_BIN: u64 = 50;
+/// The reason of a verdict that nothing was judged for.
+const IGNORED: &str = "ignored";
 
 /// A window's counts, measured. `name`: `short` or `long`.
 pub fn window(bins: &Bins, sum: &Sum, name: &str, length_ms: u64, terms: &Terms) -> Window {
@@ -60,7 +62,10 @@ pub fn window(bins: &Bins, sum: &Sum, name: &str, length_ms: u64, terms: &Terms)
         };
         feature(&reference, cells(bins.score()), rows, terms)
     });
-    let verdicts = features.iter().chain(&score).map(|it| it.verdict);
+    // An ignored feature says nothing, not even that all is well.
+    let judged = features.iter().chain(&score);
+    let judged = judged.filter(|it| it.reason != IGNORED);
+    let verdicts = judged.map(|it| it.verdict);
     let drifted = features
         .iter()
         .filter(|it| it.verdict >= Verdict::Watch)
@@ -86,10 +91,13 @@ struct Side<'a> {
     missing: u64,
 }
 
+/// What is ignored comes last.
 fn worse_first(a: &Feature, b: &Feature) -> std::cmp::Ordering {
     let excess = |it: &Feature| it.psi_excess.unwrap_or(0.0);
-    b.verdict
-        .cmp(&a.verdict)
+    let is_ignored = |it: &Feature| it.reason == IGNORED;
+    is_ignored(a)
+        .cmp(&is_ignored(b))
+        .then(b.verdict.cmp(&a.verdict))
         .then(excess(b).total_cmp(&excess(a)))
         .then_with(|| a.name.cmp(&b.name))
 }
@@ -183,7 +191,7 @@ fn judge(it: &mut Feature, rows: u64, occupied: usize, terms: &Terms) {
         it.threshold = threshold;
     };
     if terms.ignore.contains(&it.name) {
-        return decide(Verdict::None, "ignored", limits.watch);
+        return decide(Verdict::None, IGNORED, limits.watch);
     }
     let is_absent = it.rows == 0 && it.missing_reference < ABSENT_REFERENCE;
     if is_absent && rows >= ABSENT_ROWS {

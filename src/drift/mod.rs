@@ -170,6 +170,9 @@ impl Drift {
         for name in self.shared.server.registry.slots().keys() {
             let champion = self.shared.champion(name);
             let reference = self.shared.reference(name, champion.as_deref());
+            if matches!(reference, Reference::Off { .. }) {
+                continue;
+            }
             let look = looks.get(name);
             slots.push(telemetry::SlotDrift {
                 name: name.clone(),

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::alarm::{self, Alarm, Courier, Drifted, Hooks, Outcome, Target};
-use super::live::{self, State, Watched};
+use super::live::{self, State};
 use super::profile::Profile;
 use super::report::{Called, Last, Verdict, Window};
 use super::settings::SlotSettings;
-use super::window::{ASK_MS, LATE_MS, Sum};
+use super::window::{ASK_MS, LATE_MS};
 use super::{Look, Shared, lock};
 use crate::error::Error;
 use crate::journal::Journal;
@@ -26,6 +26,8 @@ use crate::task::Supervisor;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often windows are measured for metrics.
 const MEASURE: Duration = Duration::from_secs(5);
+/// How often the journal is asked for a reference that another replica made.
+const SEEK: Duration = Duration::from_secs(5);
 /// Panes that wait for the journal; the oldest are dropped.
 const PANES_MAX: usize = 1024;
 /// Time beyond the deadline of an alarm's calls, after which another replica makes them.
@@ -46,6 +48,8 @@ pub struct Monitor {
     others: BTreeMap<String, Others>,
     asked_ms: i64,
     measured: Option<Instant>,
+    /// When the journal was asked for others' references.
+    sought: Option<Instant>,
     journal_failed: bool,
 }
 
@@ -71,6 +75,7 @@ impl Monitor {
             others: BTreeMap::new(),
             asked_ms: 0,
             measured: None,
+            sought: None,
             journal_failed: false,
         }
     }
@@ -131,10 +136,16 @@ impl Monitor {
     /// Makes references of rows that were collected, or takes those that others made.
     fn make_references(&mut self) {
         let mut found = Vec::new();
+        // Another replica may have made one.
+        let asks = self.sought.is_none_or(|at| at.elapsed() >= SEEK);
         for (slot, live) in lock(&self.shared.lives).iter_mut() {
-            if live.wants_reference() {
-                found.push((slot.clone(), live.uid, live.collected()));
+            let collected = live.collected();
+            if live.wants_reference() && (collected.is_some() || asks) {
+                found.push((slot.clone(), live.uid, collected));
             }
+        }
+        if asks {
+            self.sought = Some(Instant::now());
         }
         for (slot, uid, collected) in found {
             let Some(champion) = self.champion(&slot, uid) else {
@@ -298,6 +309,10 @@ impl Monitor {
                 break;
             };
             for (_, pane) in panes {
+                // Of a replica whose clock is ahead: read again when its time has come.
+                if pane.start_ms > now_ms {
+                    continue;
+                }
                 if others.seen.insert(pane.id, pane.start_ms).is_none() {
                     let counts = live::counts(pane.rows, pane.cells);
                     watched.windows.join(pane.start_ms, &counts, now_ms);
@@ -343,36 +358,51 @@ impl Monitor {
         Ok(())
     }
 
-    /// Judges the short windows that ended.
+    /// Judges the short windows that ended. Measures them while rows go on being counted.
     fn judge(&mut self, now_ms: i64) {
-        let mut raised = Vec::new();
         let shared = self.journal_wait();
+        let mut ended = Vec::new();
         for (slot, live) in lock(&self.shared.lives).iter_mut() {
             let settings = Arc::clone(live.settings());
-            let (revision, mark) = (live.revision, live.mark.clone());
-            let State::Ready(watched) = &mut live.state else {
-                continue;
-            };
-            let length = settings.lengths.tumbling_ms();
-            let wait = settings.lengths.patience_ms(shared);
-            let ended = now_ms.saturating_sub(wait).div_euclid(length) - 1;
-            for number in watched.unjudged(ended) {
-                let Some(window) = watched.judge(number, &settings) else {
-                    continue;
-                };
-                tracing::debug!(
-                    slot,
-                    verdict = window.verdict.name(),
-                    rows = window.rows,
-                    "window judged"
-                );
-                if watched.held >= settings.alarm_windows {
-                    raised.push(alarm_of(slot, revision, &mark, watched.held, &window));
-                }
+            let uid = live.uid;
+            if let State::Ready(watched) = &mut live.state {
+                let wait = settings.lengths.patience_ms(shared);
+                let last = now_ms
+                    .saturating_sub(wait)
+                    .div_euclid(settings.lengths.tumbling_ms())
+                    - 1;
+                let sums = watched.ended(last, settings.lengths);
+                let bins = Arc::clone(&watched.bins);
+                ended.extend(sums.into_iter().map(|sum| {
+                    (
+                        slot.clone(),
+                        uid,
+                        Arc::clone(&settings),
+                        Arc::clone(&bins),
+                        sum,
+                    )
+                }));
             }
         }
-        for alarm in raised {
-            self.raise(alarm, now_ms);
+        for (slot, uid, settings, bins, sum) in ended {
+            let length_ms = settings.lengths.short_ms;
+            let window = super::measure::window(&bins, &sum, "short", length_ms, &settings.terms);
+            tracing::debug!(
+                slot,
+                verdict = window.verdict.name(),
+                rows = window.rows,
+                "window judged"
+            );
+            let raised = match lock(&self.shared.lives).get_mut(&slot) {
+                Some(live) if live.uid == uid => live
+                    .held(window.verdict)
+                    .filter(|held| *held >= settings.alarm_windows)
+                    .map(|held| alarm_of(&slot, live.revision, &live.mark, held, &window)),
+                _ => None,
+            };
+            if let Some(alarm) = raised {
+                self.raise(alarm, now_ms);
+            }
         }
     }
 
@@ -538,37 +568,6 @@ impl SlotTimes {
             fine_ms: settings.lengths.fine_ms(),
             kept_ms: long.max(short).saturating_add(settings.lengths.fine_ms()),
         }
-    }
-}
-
-impl Watched {
-    /// Whole windows up to this one that were not judged; at most those that are kept.
-    fn unjudged(&mut self, ended: i64) -> std::ops::RangeInclusive<i64> {
-        let first = match self.judged {
-            None => ended,
-            Some(judged) => (judged + 1).max(ended.saturating_sub(1)),
-        };
-        first..=ended
-    }
-
-    /// Judges a whole window, and counts how many in a row are to be acted upon. `None`: the window has
-    /// too few rows, and changes nothing.
-    fn judge(&mut self, number: i64, settings: &SlotSettings) -> Option<Window> {
-        self.judged = Some(number);
-        let length = settings.lengths.tumbling_ms();
-        let sum = Sum {
-            from_ms: number.saturating_mul(length),
-            to_ms: number.saturating_mul(length).saturating_add(length),
-            counts: self.windows.tumbling(number),
-        };
-        let length_ms = settings.lengths.short_ms;
-        let window = super::measure::window(&self.bins, &sum, "short", length_ms, &settings.terms);
-        match window.verdict {
-            Verdict::Unknown => return None,
-            Verdict::Act => self.held = self.held.saturating_add(1),
-            Verdict::None | Verdict::Watch => self.held = 0,
-        }
-        Some(window)
     }
 }
 

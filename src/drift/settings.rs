@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::alarm::airflow::{Airflow, Version};
 use super::alarm::prefect::{Deployment, Prefect};
-use super::alarm::{self, Secret, Url, Webhook};
+use super::alarm::{self, Authorities, Secret, Url, Webhook};
 use super::measure::Terms;
 use super::report::Thresholds;
 use super::window::Lengths;
@@ -48,6 +48,8 @@ pub struct Calls {
     pub prefect: Option<Url>,
     pub prefect_deployment: Option<Deployment>,
     pub prefect_auth: Option<Secret>,
+    /// Who vouches for `https` addresses; none: the public authorities.
+    pub authorities: Option<Authorities>,
 }
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -139,6 +141,7 @@ impl Calls {
             webhook,
             airflow,
             prefect,
+            authorities: self.authorities.clone(),
             ..alarm::Settings::default()
         })
     }

@@ -25,7 +25,7 @@ pub struct Drift {
 #[derive(Clone, Debug, Default)]
 pub struct SlotDrift {
     pub name: String,
-    /// `off`, `refused`, `collecting` or `ready`.
+    /// `refused`, `collecting` or `ready`.
     pub reference: &'static str,
     /// Empty unless it is ready.
     pub windows: Vec<Window>,
@@ -63,12 +63,13 @@ pub struct Calls {
     pub failed: u64,
 }
 
-/// What a slot is compared with.
-const REFERENCES: [&str; 4] = ["off", "refused", "collecting", "ready"];
+/// What a slot is compared with; slots whose drift is off have no series.
+const REFERENCES: [&str; 3] = ["refused", "collecting", "ready"];
 
 impl Drift {
     /// Writes everything but what slots count themselves.
     pub fn encode(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        // Where nothing is watched there is nothing to say.
         if self.slots.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! Alarms to a real Prefect and a real Airflow, where `scripts/prefect.sh` and `scripts/airflow.sh`
-//! have started them; else these tests say that they skip.
+//! have started them; else these tests say that they skip. And alarms to a webhook behind TLS.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use hedgerow::drift::alarm::airflow::{self, Version};
 use hedgerow::drift::alarm::prefect::{self, Deployment};
 use hedgerow::drift::alarm::{
-    Airflow, Alarm, Courier, Drifted, Hooks, Outcome, Prefect, Secret, Settings, Target, event,
+    Airflow, Alarm, Authorities, Courier, Drifted, Hooks, Outcome, Prefect, Secret, Settings,
+    Target, Url, Webhook, event,
 };
 use hedgerow::task::Supervisor;
 use serde_json::{Map, Value, json};
@@ -108,6 +111,76 @@ fn two_replicas_start_one_dag_run_of_airflow() {
     ] {
         let outcome = deliver(&alarm, hooks(dag, password));
         refused_with(&outcome, reason);
+    }
+}
+
+#[test]
+fn a_private_authority_vouches_when_it_is_named() {
+    let server = TlsServer::start();
+    let port = server.port;
+    let deliver_to = |host: &str, authorities: Option<Authorities>| {
+        let hooks = Hooks::new(Settings {
+            webhook: Some(Webhook {
+                url: Url::parse(&format!("https://{host}:{port}/secret")).unwrap(),
+                token: None,
+            }),
+            authorities,
+            // Given up with the first failure.
+            deadline_ms: 0,
+            ..Settings::default()
+        });
+        deliver(&alarm(), hooks)
+    };
+    let named = Authorities::parse(server.authority.as_bytes()).unwrap();
+    let outcome = deliver_to("127.0.0.1", Some(named.clone()));
+    assert!(outcome.is_delivered(), "{outcome:?}");
+    for (host, authorities, expected) in [
+        ("127.0.0.1", None, "UnknownIssuer"),
+        ("localhost", Some(named), "not valid for name"),
+    ] {
+        let Outcome::Failed { reason, .. } = deliver_to(host, authorities) else {
+            panic!("{host} was believed")
+        };
+        assert!(
+            reason.contains(expected) && !reason.contains("secret"),
+            "{reason}"
+        );
+    }
+}
+
+/// `tests/hooks/tls.py`, which ends when its input is closed.
+struct TlsServer {
+    program: Child,
+    port: u16,
+    /// PEM.
+    authority: String,
+}
+
+impl TlsServer {
+    fn start() -> TlsServer {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hooks/tls.py");
+        let mut program = Command::new("python3")
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(program.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        TlsServer {
+            program,
+            port: said["port"].as_u64().unwrap().try_into().unwrap(),
+            authority: said["authority"].as_str().unwrap().to_string(),
+        }
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        drop(self.program.stdin.take());
+        let _ended = self.program.wait();
     }
 }
 

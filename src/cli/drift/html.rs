@@ -89,6 +89,16 @@ pub fn chip(verdict: Verdict) -> String {
     )
 }
 
+/// The same of a feature, or that it is ignored.
+fn chip_of(feature: &Feature) -> String {
+    format!(
+        "<span class=\"chip {}\">{} {}</span>",
+        words::colour_of(feature).name(),
+        words::mark_of(feature),
+        words::verdict_of(feature)
+    )
+}
+
 /// A length in per cent of another, for a style.
 pub fn length(part: f64) -> String {
     match part.is_finite() {
@@ -232,7 +242,7 @@ fn one(html: &mut String, id: &str, name: &str, pair: &Pair) {
         html,
         "<article class=\"card\" id=\"{id}\"><h3>{}{second} {}</h3>\n<p class=\"faint\">{}</p>",
         named(name),
-        chip(feature.verdict),
+        chip_of(feature),
         escaped(&told(feature))
     );
     chart::histogram(html, feature, pair.other.map(|it| &it.bins));

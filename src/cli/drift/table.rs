@@ -4,7 +4,7 @@
 use super::super::format::{Ink, UNKNOWN, count, cut, setting};
 use super::View;
 use super::bins;
-use super::words::{mark, p_value, reason, share, statistic};
+use super::words::{colour_of, mark_of, p_value, reason, share, statistic};
 use crate::drift::report::{Feature, Thresholds, Verdict, Window};
 
 /// Characters of a name in a terminal, and anywhere.
@@ -140,18 +140,14 @@ pub fn legend(thresholds: &Thresholds) -> String {
 }
 
 fn of_feature(feature: &Feature, cells: &[[String; 2]], name: usize, ink: Ink) -> [String; 2] {
-    let title = format!(
-        "{} {:<name$}",
-        mark(feature.verdict),
-        cut(&feature.name, name)
-    );
-    let title = painted(ink, feature.verdict, &title);
+    let title = format!("{} {:<name$}", mark_of(feature), cut(&feature.name, name));
+    let title = painted(ink, colour_of(feature), &title);
     let live: Vec<String> = cells
         .iter()
         .enumerate()
         .map(|(index, [live, _])| match index {
             // PSI and its bar.
-            0 | 1 => painted(ink, feature.verdict, live),
+            0 | 1 => painted(ink, colour_of(feature), live),
             _ => live.clone(),
         })
         .collect();

@@ -386,7 +386,7 @@ fn who_has_no_reference_is_told_how_to_get_one() {
 #[test]
 fn a_line_tells_the_worst_features() {
     let mut report = report();
-    let expected = "drift: act — ip_reputation (no values any more), amount (PSI 0.42), device_age_days \
+    let expected = "drift: act — ip_reputation (no values any more), amount (PSI 0.41), device_age_days \
                     (PSI 0.15); 3 of 6 features over 1 h, 52,110 rows";
     assert_eq!(context(&report), expected);
     let more = number("velocity", Verdict::Watch, 0.11);
@@ -431,6 +431,7 @@ fn the_html_has_what_a_person_asks_for() {
             "estimated (CBPE), not measured",
             "<article class=\"card\" id=\"score\">",
             "no values any more",
+            "<span class=\"chip unknown\">– ignored</span>",
             "airflow failed (503 Service Unavailable)",
             "All numbers, short window (6 features)",
             "All numbers, long window (2 features)",
@@ -444,6 +445,24 @@ fn the_html_has_what_a_person_asks_for() {
     lacks(
         &html,
         &["http://", "https://", "<script", "<link", "@import", "url("],
+    );
+}
+
+#[test]
+fn bins_of_whole_numbers_end_in_no_border_that_is_none() {
+    let mut report = report();
+    let mut flag = number("new_payee", Verdict::Act, 0.6);
+    flag.bins.edges = vec![-0.5, 0.5, 1.5];
+    flag.bins.range = Some([0.0, 1.0]);
+    report.windows[0].features = vec![flag];
+    let html = html::page(&report);
+    contains(
+        &html,
+        &[
+            "<title>below -0.5: ",
+            "<title>-0.5 to 0.5: ",
+            "<title>from 1.5 on: ",
+        ],
     );
 }
 

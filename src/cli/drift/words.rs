@@ -30,8 +30,8 @@ pub fn drifted(window: &Window) -> impl Iterator<Item = &Feature> {
     features.filter(|feature| feature.verdict >= Verdict::Watch)
 }
 
-/// One line for the page of a slot: `drift: act — amount (PSI 0.41); 1 of 14 features over 1 h, 52,110
-/// rows`.
+/// One line: `drift: act — amount (PSI 0.41); 1 of 14 features over 1 h, 52,110 rows`. PSI is told above
+/// what chance alone gives.
 pub fn context(report: &Report) -> String {
     let told = match (&report.reference, lead(report)) {
         (Reference::Off { reason }, _) => format!("off — {reason}"),
@@ -68,7 +68,7 @@ fn of_window(window: &Window, thresholds: &Thresholds) -> String {
             .filter(|it| it.verdict >= Verdict::Watch)
             .map(|score| {
                 let psi = score
-                    .psi
+                    .psi_excess
                     .map_or(String::new(), |psi| format!(" (PSI {})", hundredths(psi)));
                 format!("the score{psi}")
             }),
@@ -89,7 +89,7 @@ fn of_window(window: &Window, thresholds: &Thresholds) -> String {
 }
 
 fn named(feature: &Feature) -> String {
-    match (feature.reason.as_str(), feature.psi) {
+    match (feature.reason.as_str(), feature.psi_excess) {
         ("psi", Some(psi)) => format!("{} (PSI {})", feature.name, hundredths(psi)),
         _ => format!("{} ({})", feature.name, reason(feature)),
     }
@@ -130,6 +130,30 @@ pub fn mark(verdict: Verdict) -> &'static str {
         Verdict::None => "✓",
         Verdict::Watch => "!",
         Verdict::Act => "✗",
+    }
+}
+
+/// A feature's mark: none where it is ignored, since nothing was judged.
+pub fn mark_of(feature: &Feature) -> &'static str {
+    match feature.reason.as_str() {
+        "ignored" => UNKNOWN,
+        _ => mark(feature.verdict),
+    }
+}
+
+/// A feature's verdict, or that it is ignored.
+pub fn verdict_of(feature: &Feature) -> &'static str {
+    match feature.reason.as_str() {
+        "ignored" => "ignored",
+        _ => feature.verdict.name(),
+    }
+}
+
+/// The verdict in whose colour a feature is shown.
+pub fn colour_of(feature: &Feature) -> Verdict {
+    match feature.reason.as_str() {
+        "ignored" => Verdict::Unknown,
+        _ => feature.verdict,
     }
 }
 

@@ -13,6 +13,9 @@ const COLUMNS: usize = 3;
 const COLUMN: usize = 28;
 /// Revisions that were given up, as far as they are shown.
 const GIVEN_UP: usize = 3;
+/// Drifted features that are named, and the characters of a name.
+const NAMED: usize = 3;
+const NAME: usize = 24;
 const HOURS_A_DAY: f64 = 24.0;
 
 /// The page.
@@ -23,6 +26,7 @@ pub fn text(report: &Report, ink: Ink) -> String {
     lines.extend(roles(report, ink));
     lines.push(String::new());
     lines.extend(waiting(report, ink));
+    lines.extend(drift(report, ink));
     lines.extend(metrics(report, ink));
     for challenger in &report.challengers {
         lines.push(String::new());
@@ -172,6 +176,45 @@ fn side(waiting: &Waiting) -> String {
         return format!("revision {revision} would cost more");
     }
     format!("by revision {revision}, not certain yet")
+}
+
+/// Whether the champion still sees what it was trained on.
+fn drift(report: &Report, ink: Ink) -> Vec<String> {
+    let Some(drift) = &report.drift else {
+        return Vec::new();
+    };
+    let verdict = match drift.verdict.as_str() {
+        "none" => ink.good("✓ none"),
+        "watch" => ink.open("! watch"),
+        "act" => ink.bad("✗ act"),
+        _ => ink.faint("? unknown"),
+    };
+    let (window, rows) = (cut(&drift.window, 8), count(drift.rows));
+    let named = drift.worst.iter();
+    let mut worst: Vec<String> = named
+        .take(NAMED)
+        .map(|(name, psi)| {
+            let psi = format!("{psi:.2}");
+            format!("{} (PSI {})", cut(name, NAME), cut(&psi, 8))
+        })
+        .collect();
+    if worst.is_empty() && matches!(drift.verdict.as_str(), "watch" | "act") {
+        worst.push("the score".to_string());
+    }
+    let of = match drift.verdict.as_str() {
+        "none" | "watch" | "act" => format!("{} of {} features", drift.drifted, drift.features),
+        _ => "too few rows to say".to_string(),
+    };
+    worst.push(format!("{of}, {rows} rows in the {window} window"));
+    let mut told = wrapped(&worst.join(", "), WIDTH - 2 * INDENT).into_iter();
+    let first = told.next().unwrap_or_default();
+    let mut lines = vec![format!(
+        "{}             {verdict}   {first}",
+        ink.strong("DRIFT")
+    )];
+    lines.extend(told.map(|it| line("", &format!("    {it}"))));
+    lines.push(String::new());
+    lines
 }
 
 fn metrics(report: &Report, ink: Ink) -> Vec<String> {

@@ -6,6 +6,7 @@ use super::super::client::tests::with_server;
 use super::super::format;
 use super::super::report::Verdict;
 use super::*;
+use crate::drift::report as drift;
 use crate::rollout::decide::{self, Approval, Evidence, Policy, Stage};
 use crate::rollout::document;
 use crate::rollout::gate::{self, Measure};
@@ -276,6 +277,65 @@ fn without_costs_nothing_is_said_to_cost_nothing() {
         &page::text(&told, Ink::none()),
         &["COST OF WAITING   –   no costs are configured: see cost_false_positive in [rollout]"],
     );
+}
+
+#[test]
+fn what_a_slot_sees_is_told_beside_its_revisions() {
+    let with = |verdict, drifted, worst: &[(&str, f64)]| {
+        let context = drift::Context {
+            verdict,
+            window: "short".to_string(),
+            rows: 52_110,
+            drifted,
+            features: 14,
+            worst: worst
+                .iter()
+                .map(|(name, psi)| (name.to_string(), *psi))
+                .collect(),
+        };
+        let mut json = serde_json::to_value(report()).unwrap();
+        json["drift"] = serde_json::to_value(context).unwrap();
+        let told = client::parse(&json.to_string(), "the report of a slot").unwrap();
+        page::text(&told, Ink::none())
+    };
+    let page = with(
+        drift::Verdict::Act,
+        5,
+        &[
+            ("session_seconds", 0.858),
+            ("distance_km", 0.53),
+            ("a", 1e300),
+        ],
+    );
+    contains(
+        &page,
+        &[
+            "\nDRIFT             ✗ act   session_seconds (PSI 0.86), distance_km (PSI 0.53), a (PSI",
+            "of 14 features, 52,110 rows in the short window\n\nQUALITY",
+        ],
+    );
+    assert!(
+        page.lines()
+            .all(|line| line.chars().count() <= format::WIDTH),
+        "{page}"
+    );
+    for (verdict, told) in [
+        (
+            drift::Verdict::None,
+            "✓ none   0 of 14 features, 52,110 rows in the short window",
+        ),
+        (
+            drift::Verdict::Watch,
+            "! watch   the score, 0 of 14 features",
+        ),
+        (
+            drift::Verdict::Unknown,
+            "? unknown   too few rows to say, 52,110 rows",
+        ),
+    ] {
+        contains(&with(verdict, 0, &[]), &[told]);
+    }
+    assert!(!self::page(&report()).contains("DRIFT"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Key, OneSlot, ROWS_MAX, Set, count, one_of, size, slot_count};
-use crate::drift::alarm::{Secret, Url, airflow, prefect};
+use crate::drift::alarm::{Authorities, Secret, Url, airflow, prefect};
 use crate::serve::record::Drift;
 
 const SECTION: &str = "drift";
@@ -11,7 +11,7 @@ const PSI: RangeInclusive<f64> = 0.0..=100.0;
 const SECOND_MS: u64 = 1000;
 
 /// Every key of the section, in the order of the documentation.
-pub static KEYS: [Key; 23] = [
+pub static KEYS: [Key; 24] = [
     choice("watch", |s, v| {
         let words = [
             ("auto", Drift::Auto),
@@ -88,6 +88,16 @@ pub static KEYS: [Key; 23] = [
     }),
     choice("prefect_auth", |s, v| {
         secret(&mut s.drift.calls.prefect_auth, v)
+    }),
+    choice("ca_file", |s, v| {
+        s.drift.calls.authorities = match v {
+            "" => None,
+            path => {
+                let pem = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+                Some(Authorities::parse(&pem).map_err(|error| format!("{path}: {error}"))?)
+            }
+        };
+        Ok(())
     }),
     count(SECTION, "rows_per_second_max", 0..=ROWS_MAX, |c, v| {
         c.serve.record.watched_rows_per_second_max = v;

@@ -1,9 +1,10 @@
-//! Where a target is and what opens it. Neither is ever printed whole: a webhook's path is often its
-//! password.
+//! Where a target is, what opens it, and whose word is taken for it. Nothing secret is ever printed: a
+//! webhook's path is often its password.
 
 use std::fmt;
 
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 /// Bytes of an address or a secret.
 const LEN_MAX: usize = 4_096;
@@ -134,6 +135,47 @@ impl fmt::Debug for Url {
     }
 }
 
+/// Certificates of authorities that vouch for `https://` targets, in the place of the public ones.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorities {
+    /// DER.
+    certificates: Vec<Vec<u8>>,
+}
+
+impl Authorities {
+    /// Reads a PEM file; what it has besides certificates is left out.
+    ///
+    /// # Errors
+    /// When it is broken or has no certificate.
+    pub fn parse(pem: &[u8]) -> Result<Authorities, String> {
+        let mut certificates = Vec::new();
+        for item in parse_pem(pem) {
+            match item {
+                Ok(PemItem::Certificate(certificate)) => {
+                    certificates.push(certificate.der().to_vec());
+                }
+                Ok(_) => {}
+                Err(error) => return Err(format!("expected PEM certificates: {error}")),
+            }
+        }
+        if certificates.is_empty() {
+            return Err("expected PEM certificates, found none".to_string());
+        }
+        Ok(Authorities { certificates })
+    }
+
+    pub(super) fn certificates(&self) -> impl Iterator<Item = Certificate<'static>> {
+        let certificates = self.certificates.iter();
+        certificates.map(|der| Certificate::from_der(der).to_owned())
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.certificates.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +229,27 @@ mod tests {
         for text in ["", "secret\n", "sec\0ret"] {
             assert!(!Secret::parse(text).unwrap_err().contains("sec"));
         }
+    }
+
+    #[test]
+    fn authorities_are_pem_certificates() {
+        let block = |name: &str, text: &str| {
+            format!("-----BEGIN {name}-----\n{text}\n-----END {name}-----\n")
+        };
+        let pem = block("CERTIFICATE", "AAEC") + &block("CERTIFICATE", "AAED");
+        let read = Authorities::parse(pem.as_bytes()).unwrap();
+        assert_eq!(read.certificates, [[0, 1, 2], [0, 1, 3]]);
+        assert_eq!(format!("{read:?}"), "Authorities(2)");
+        for pem in [
+            String::new(),
+            "text".to_string(),
+            block("PRIVATE KEY", "AAEC"),
+            block("CERTIFICATE", "*"),
+            "-----BEGIN CERTIFICATE-----\nAAEC".to_string(),
+        ] {
+            let reason = Authorities::parse(pem.as_bytes()).unwrap_err();
+            assert!(reason.contains("PEM certificates"), "{pem}: {reason}");
+        }
+        assert!(Authorities::parse(&[0xff, 0, 0xfe]).is_err());
     }
 }

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, RequestBuilder};
+
+use super::Authorities;
 
 /// Bytes of an answer that are read; more is left unread.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -56,12 +59,17 @@ pub(super) struct Failure {
 }
 
 impl Client {
-    pub fn new(timeout: Duration) -> Client {
+    pub fn new(timeout: Duration, authorities: Option<&Authorities>) -> Client {
+        let roots = match authorities {
+            Some(authorities) => RootCerts::from(authorities.certificates()),
+            None => RootCerts::WebPki,
+        };
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             // Alarms are hours apart: a kept connection would be dead.
             .max_idle_connections(0)
             .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))

@@ -18,7 +18,7 @@ pub mod prefect;
 mod tests;
 pub mod webhook;
 
-pub use address::{Secret, Url};
+pub use address::{Authorities, Secret, Url};
 pub use airflow::Airflow;
 pub use courier::{Count, Courier};
 pub use event::{Alarm, Drifted};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     pub airflow: Option<Airflow>,
     pub prefect: Option<Prefect>,
+    /// Who vouches for `https://` targets; none: the public authorities (Mozilla's list).
+    pub authorities: Option<Authorities>,
     /// Milliseconds that one try may take with all its requests, 1 to [`TIMEOUT_MS_MAX`].
     pub timeout_ms: u64,
     /// Milliseconds after which a target that does not answer is given up.
@@ -53,6 +55,7 @@ impl Default for Settings {
             webhook: None,
             airflow: None,
             prefect: None,
+            authorities: None,
             timeout_ms: TIMEOUT_MS_MAX,
             // A restart of a scheduler takes minutes.
             deadline_ms: 15 * 60_000,
@@ -147,7 +150,10 @@ impl Hooks {
             webhook: settings.webhook,
             airflow: settings.airflow.map(airflow::Caller::new),
             prefect: settings.prefect,
-            client: Client::new(Duration::from_millis(timeout_ms)),
+            client: Client::new(
+                Duration::from_millis(timeout_ms),
+                settings.authorities.as_ref(),
+            ),
             deadline: Duration::from_millis(settings.deadline_ms),
             pause_first: Duration::from_millis(settings.pause_first_ms),
             pause_last: Duration::from_millis(settings.pause_last_ms),

@@ -229,6 +229,32 @@ fn labels_are_counted_by_score() {
 }
 
 #[test]
+fn a_bin_of_labels_ends_at_the_threshold() {
+    let mut sketch = Sketch::new(Kind::Number, Limits::new(1, BINS));
+    let scores = [0.1, 0.2, 0.6, 0.9];
+    scores.iter().for_each(|it| sketch.add(Cell::Number(*it)));
+    let labels = sketch.labels().unwrap();
+    let edges = |at: f64| labels.clone().split(at).0.edges;
+    let whole = labels.0.edges.clone();
+    for at in [-1.0, 0.15, 0.5, 7.0] {
+        let split = edges(at);
+        assert!(
+            split.is_sorted_by(|a, b| a < b) && split.contains(&at),
+            "{split:?}"
+        );
+        assert!(whole.iter().all(|edge| split.contains(edge)), "{split:?}");
+    }
+    assert_eq!(edges(whole[1]), whole);
+    assert_eq!(edges(f64::NAN), whole);
+    let mut split = labels.split(0.6);
+    scores.iter().for_each(|it| split.add(*it, *it >= 0.6));
+    let found = split.calibration().unwrap();
+    assert_eq!(found.rows.len(), found.edges.len() + 1);
+    let mixed = found.rows.iter().zip(&found.positives);
+    assert!(mixed.clone().all(|(rows, it)| *it == 0 || it == rows));
+}
+
+#[test]
 fn names_of_rows_are_noticed() {
     let like_an_id = |kind, cells: &mut dyn Iterator<Item = Cell>| {
         let mut sketch = Sketch::new(kind, Limits::new(1, BINS));

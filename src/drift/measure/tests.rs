@@ -275,6 +275,14 @@ fn an_ignored_feature_is_measured_and_not_judged() {
     assert_eq!(window.verdict, Verdict::None);
     assert_eq!(of(&window, "f0").reason, "ignored");
     assert!(of(&window, "f0").psi_excess.unwrap() > 0.25);
+    assert_eq!(window.features.last().unwrap().name, "f0");
+    // It does not speak for a window without rows.
+    let nothing = Sum {
+        counts: Counts::new(bins.len()),
+        ..sum
+    };
+    let window = super::window(&bins, &nothing, "short", 1, &terms);
+    assert_eq!(window.verdict, Verdict::Unknown);
 }
 
 #[test]

@@ -137,7 +137,12 @@ fn columns(html: &mut String, bins: &Bins, other: Option<&Bins>, len: usize) {
         .map(|(index, group)| {
             let [from, to] =
                 [index, index + 1].map(|at| borders.get(at).map_or("", String::as_str));
-            sum(group.iter(), format!("{from} to {to}"))
+            let name = match (from, to) {
+                ("", to) => format!("below {to}"),
+                (from, "") => format!("from {from} on"),
+                (from, to) => format!("{from} to {to}"),
+            };
+            sum(group.iter(), name)
         })
         .collect();
     let top = round_up(top(&columns));
@@ -256,12 +261,17 @@ fn labels(html: &mut String, borders: &[String]) {
     }
 }
 
-/// The borders of columns of `per` bins each, one more than columns; empty where none is known.
+/// The borders of columns of `per` bins each, one more than columns; empty where none is known, and
+/// at an end where the reference does not reach into the outer bin.
 fn borders(bins: &Bins, len: usize, per: usize) -> Vec<String> {
     let range = bins
         .range
         .filter(|range| range.iter().all(|it| it.is_finite()));
-    let (low, high) = (range.map(|it| it[0]), range.map(|it| it[1]));
+    let (first, last) = (bins.edges.first(), bins.edges.last());
+    let low = range.map(|it| it[0]);
+    let low = low.filter(|low| first.is_none_or(|edge| low < edge));
+    let high = range.map(|it| it[1]);
+    let high = high.filter(|high| last.is_none_or(|edge| high >= edge));
     let inner = |at: usize| at.checked_sub(1).and_then(|at| bins.edges.get(at).copied());
     let mut values: Vec<Option<f64>> = vec![low];
     values.extend((1..len).filter(|at| at.is_multiple_of(per)).map(inner));

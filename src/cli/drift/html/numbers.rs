@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{escaped, named};
-use crate::cli::drift::words::{mark, p_value, share, statistic};
+use crate::cli::drift::words::{colour_of, mark_of, p_value, share, statistic, verdict_of};
 use crate::cli::format::{count, setting};
 use crate::drift::report::{Feature, Thresholds, Window};
 
@@ -112,13 +112,14 @@ pub fn table(html: &mut String, window: &Window) {
 
 /// Cells end where the next one begins: closing tags would be a third of a page of thousands.
 fn row(html: &mut String, it: &Feature) {
-    let verdict = it.verdict.name();
     let _written = write!(
         html,
-        "<tr><th>{}<td>{}<td class=\"{verdict}\">{} {verdict}",
+        "<tr><th>{}<td>{}<td class=\"{}\">{} {}",
         named(&it.name),
         escaped(&crate::cli::format::cut(&it.kind, 12)),
-        mark(it.verdict)
+        colour_of(it).name(),
+        mark_of(it),
+        verdict_of(it)
     );
     let cells = [
         statistic(it.psi),
