@@ -264,9 +264,9 @@ impl Shared {
             return;
         }
         let mut lives = lock(&self.lives);
-        if !lives
+        if lives
             .get(&slot.name)
-            .is_some_and(|it| it.uid == answered.uid)
+            .is_none_or(|it| it.uid != answered.uid)
         {
             drop(lives);
             self.begin(&slot.name);

@@ -55,43 +55,47 @@ pub fn put_panes(store: &mut dyn Store, panes: &[Pane]) -> Result<(), StoreError
     transaction(store, |store| INSERT.rows(store, &values).map(|_rows| ()))
 }
 
+/// Which panes are read.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub slot: String,
+    pub profile: String,
+    /// The number of cells that they have.
+    pub cells: usize,
+    pub from_ms: i64,
+    pub after: i64,
+}
+
 /// Panes of this profile that start from `from_ms` on, with their number, in its order, after number
 /// `after`: at most about four million cells. Panes of another number of cells have none.
 ///
 /// # Errors
 /// What the store says.
-pub fn panes(
-    store: &mut dyn Store,
-    slot: &str,
-    profile: &str,
-    cells: usize,
-    from_ms: i64,
-    after: i64,
-) -> Result<Vec<(i64, Pane)>, StoreError> {
+pub fn panes(store: &mut dyn Store, wanted: &Wanted) -> Result<Vec<(i64, Pane)>, StoreError> {
     let sql = "SELECT number, id, writer, start_ms, row_count, cells FROM drift_pane \
                WHERE slot = $1 AND profile = $2 AND start_ms >= $3 AND number > $4 \
                ORDER BY number LIMIT $5";
-    let limit = (CELLS_MAX / cells.max(1)).clamp(1, 2000) as i64;
+    let limit = (CELLS_MAX / wanted.cells.max(1)).clamp(1, 2000) as i64;
     let found = store.query(
         sql,
         &[
-            slot.into(),
-            profile.into(),
-            from_ms.into(),
-            after.into(),
+            wanted.slot.as_str().into(),
+            wanted.profile.as_str().into(),
+            wanted.from_ms.into(),
+            wanted.after.into(),
             limit.into(),
         ],
     )?;
     let mut panes = Vec::with_capacity(found.len());
     for row in &found {
         // Another's bytes may be anything.
-        let Some(cells) = unpacked(row.bytes(5)?, cells) else {
+        let Some(cells) = unpacked(row.bytes(5)?, wanted.cells) else {
             continue;
         };
         let pane = Pane {
             id: row.id(1)?,
-            slot: slot.to_string(),
-            profile: profile.to_string(),
+            slot: wanted.slot.clone(),
+            profile: wanted.profile.clone(),
             writer: row.id(2)?,
             start_ms: row.int(3)?,
             rows: u64::try_from(row.int(4)?).unwrap_or_default(),

@@ -201,12 +201,16 @@ impl Panes {
         };
         let from_ms = now_ms.saturating_sub(reach_ms);
         let mut before = (!known.read).then(|| Before::new(settings, now_ms));
-        let (mut after, cells) = (0, *cells);
+        let mut after = 0;
         loop {
-            let (slot_name, name) = (slot.clone(), name.clone());
-            let panes = journal.run_blocking(move |store| {
-                drift::panes(store, &slot_name, &name, cells, from_ms, after)
-            })?;
+            let wanted = drift::Wanted {
+                slot: slot.clone(),
+                profile: name.clone(),
+                cells: *cells,
+                from_ms,
+                after,
+            };
+            let panes = journal.run_blocking(move |store| drift::panes(store, &wanted))?;
             let Some((last, _)) = panes.last() else { break };
             after = *last;
             let mut lives = lock(&self.shared.lives);
