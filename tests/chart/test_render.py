@@ -1,0 +1,193 @@
+"""Every combination of the chart's switches is what Kubernetes and the operators take."""
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+from chart import (
+    BASE,
+    CHART,
+    IMAGE_VOLUME,
+    VERSIONS,
+    combinations,
+    config,
+    helm,
+    is_core,
+    merged,
+    of_kind,
+    only,
+    render,
+    validate_core,
+)
+from custom import check_types
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    values = combinations()
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(values, pool.map(render, values.values())))
+
+
+def pod_of(resources):
+    return only(resources, "Deployment")["spec"]["template"]["spec"]
+
+
+def test_lint_is_content():
+    for name in ("defaults", "sidecar", "copy-serviceMonitor-keda-everything"):
+        done = helm("lint", "--strict", str(CHART), values=combinations()[name])
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_switches_are_all_there(rendered):
+    assert len(rendered) > 70
+    kinds = {it["kind"] for resources in rendered.values() for it in resources}
+    assert kinds >= {
+        "ConfigMap",
+        "Deployment",
+        "Service",
+        "ServiceAccount",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "HorizontalPodAutoscaler",
+        "ScaledObject",
+        "ServiceMonitor",
+    }
+    rules = (CHART / "files/rules.yaml").exists()
+    assert ("PrometheusRule" in kinds) == rules
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_core_resources_fit_the_schemas(rendered, version):
+    everything = []
+    for name, resources in rendered.items():
+        if not name.startswith("image-") or version in IMAGE_VOLUME:
+            everything += resources
+    # Equal ones of different combinations are checked once.
+    distinct = {yaml.safe_dump(it): it for it in everything}
+    validate_core(list(distinct.values()), version)
+
+
+def test_custom_resources_fit_their_types(rendered):
+    custom = [it for resources in rendered.values() for it in resources if not is_core(it)]
+    distinct = {yaml.safe_dump(it): it for it in custom}
+    assert len(distinct) >= 4
+    check_types(list(distinct.values()))
+
+
+def test_the_schemas_are_not_blind():
+    """The validators see what they are there to see."""
+    resources = render(BASE)
+    pod_of(resources)["containers"][0]["livenessProbe"]["periodSecond"] = 1
+    with pytest.raises(Exception, match="periodSecond"):
+        validate_core(resources, "1.33")
+    keda = render(combinations()["pvc-serviceMonitor-keda"])
+    scaled = only(keda, "ScaledObject")
+    scaled["spec"]["triggerz"] = []
+    with pytest.raises(AssertionError, match="triggerz"):
+        check_types([scaled])
+    del scaled["spec"]["triggerz"], scaled["spec"]["triggers"]
+    with pytest.raises(AssertionError, match="triggers"):
+        check_types([scaled])
+
+
+def test_a_pod_has_time_to_drain():
+    def grace(server):
+        return pod_of(render(merged(BASE, {"config": {"server": server}})))[
+            "terminationGracePeriodSeconds"
+        ]
+
+    # Delay and timeout, then what src/app.rs gives the journal (5), tasks (10) and runtime (1), and 4.
+    assert grace({}) == 5 + 20 + 20
+    assert grace({"drain_delay_ms": 0, "drain_timeout_ms": 0}) == 20
+    assert grace({"drain_delay_ms": 1500, "drain_timeout_ms": 60000}) == 62 + 20
+    assert grace({"drain_delay_ms": None, "drain_timeout_ms": None}) == 0 + 20 + 20
+    app = (CHART.parents[1] / "src/app.rs").read_text()
+    limits = re.findall(r"Duration::from_secs\((\d+)\)", app)
+    assert sorted(map(int, limits)) == [1, 5, 10], "the times of stopping changed: templates/deployment.yaml"
+
+
+def test_selectors_and_ports_meet(rendered):
+    for name, resources in rendered.items():
+        if name.startswith("sidecar"):
+            assert {it["kind"] for it in resources} <= {"ConfigMap", "PrometheusRule"}
+            continue
+        template = only(resources, "Deployment")["spec"]["template"]
+        labels = template["metadata"]["labels"]
+        (container,) = template["spec"]["containers"]
+        ports = {it["name"] for it in container["ports"]}
+        for service in of_kind(resources, "Service"):
+            assert service["spec"]["selector"].items() <= labels.items()
+            assert {it["targetPort"] for it in service["spec"]["ports"]} <= ports
+        for kind in ("NetworkPolicy", "PodDisruptionBudget"):
+            for it in of_kind(resources, kind):
+                selector = it["spec"].get("podSelector") or it["spec"]["selector"]
+                assert selector["matchLabels"].items() <= labels.items()
+        for monitor in of_kind(resources, "ServiceMonitor"):
+            wanted = monitor["spec"]["selector"]["matchLabels"].items()
+            (service,) = [
+                it for it in of_kind(resources, "Service") if wanted <= it["metadata"]["labels"].items()
+            ]
+            assert [it["name"] for it in service["spec"]["ports"]] == ["admin"]
+        volumes = {it["name"] for it in template["spec"]["volumes"]}
+        assert volumes == {it["name"] for it in container["volumeMounts"]}
+        digest = hashlib.sha256(config(resources).strip().encode()).hexdigest()
+        assert template["metadata"]["annotations"]["checksum/config"] == digest
+
+
+def test_no_container_has_rights_that_it_does_not_need(rendered):
+    for name, resources in rendered.items():
+        if name.startswith("sidecar"):
+            continue
+        pod = pod_of(resources)
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"] + pod.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_the_admin_port_is_closed_unless_namespaces_are_named(rendered):
+    def admin_rules(resources):
+        policy = only(resources, "NetworkPolicy")
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        return [
+            rule
+            for rule in policy["spec"]["ingress"]
+            if "ports" not in rule or any(it["port"] == "admin" for it in rule["ports"])
+        ]
+
+    closed = rendered["defaults"]
+    assert 'admin = "127.0.0.1:8082"' in config(closed)
+    assert admin_rules(closed) == []
+    assert len(of_kind(closed, "Service")) == 1
+    opened = rendered["pvc-serviceMonitor-none"]
+    assert 'admin = "0.0.0.0:8082"' in config(opened)
+    (rule,) = admin_rules(opened)
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchExpressions"][0]["values"] == ["monitoring", "argo-rollouts"]
+    # Exposed, and nobody named: still nobody is let in.
+    nobody = render(merged(BASE, {"admin": {"exposed": True}}))
+    assert admin_rules(nobody) == []
+
+
+def test_who_sets_the_replicas(rendered):
+    for name, resources in rendered.items():
+        if name.startswith("sidecar"):
+            continue
+        scaled = of_kind(resources, "HorizontalPodAutoscaler") + of_kind(resources, "ScaledObject")
+        deployment = only(resources, "Deployment")
+        assert ("replicas" in deployment["spec"]) == (not scaled), name
+        for it in scaled:
+            assert it["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_names_stay_within_what_kubernetes_takes():
+    resources = render(merged(BASE, {"admin": {"exposed": True}}), release="r" * 53)
+    assert all(len(it["metadata"]["name"]) <= 63 for it in resources)
