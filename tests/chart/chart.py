@@ -154,13 +154,14 @@ def is_core(resource):
 
 @functools.cache
 def local_schemas(version):
-    """A version's schemas with references that kubeconform follows: to files, not to /api."""
+    """A version's schemas with references by file, which kubeconform follows."""
     target = ROOT / ".venv/chart-schemas" / version
     target.mkdir(parents=True, exist_ok=True)
     for kind in ("_definitions", *CORE):
         text = (SCHEMAS / f"v{version}.0-local-strict/{kind}.json").read_text()
-        text = text.replace('"/api/_definitions.json#', f'"{target}/_definitions.json#')
-        (target / f"{kind}.json").write_text(text)
+        schema = json.loads(text.replace('"/api/_definitions.json#', '"_definitions.json#'))
+        del schema["$id"]
+        (target / f"{kind}.json").write_text(json.dumps(schema))
     return target
 
 
