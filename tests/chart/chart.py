@@ -118,7 +118,10 @@ def combinations():
 def helm(*arguments, values=None):
     """Runs helm with values on standard input."""
     command = ["helm", *arguments] + (["-f", "-"] if values is not None else [])
-    text = json.dumps(values) if values is not None else None
+    text = json.dumps(values, ensure_ascii=False) if values is not None else None
+    # YAML takes JSON but for raw DEL and line separators, and pairs of escapes for one character.
+    for raw in "\x7f\u2028":
+        text = text and text.replace(raw, f"\\u{ord(raw):04x}")
     return subprocess.run(command, input=text, capture_output=True, text=True)
 
 
