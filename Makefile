@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients chart test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,10 @@ test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
 test-airflow: tools ## Alarms to a real Airflow, fetched from PyPI (AIRFLOW=2: the older one).
 	@cargo test --quiet --test it --no-run
 	@scripts/airflow.sh cargo test --quiet --test it hooks::
+
+chart: ## The Helm chart and its examples, checked by helm, kubeconform, schemas and the server.
+	@cargo build --quiet --bin hedgerow
+	@scripts/chart.sh
 
 deny: ## Licences, bans and sources of all dependencies.
 	@scripts/test.sh deny

@@ -17,9 +17,8 @@ BINARY = pathlib.Path(os.environ.get("HEDGEROW_BINARY", ROOT / "target/debug/hed
 SCHEMAS = pathlib.Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 
 # The oldest that the chart says it runs on, the first with image volumes by default, the newest known.
-VERSIONS = ("1.29", "1.33", "1.37")
-# Image volumes are not known to older ones.
-IMAGE_VOLUME = ("1.33", "1.37")
+VERSIONS = ("1.29", "1.35", "1.37")
+IMAGE_VOLUME = ("1.35", "1.37")
 
 # The kinds of Kubernetes' own that the chart and its examples write.
 CORE = (
@@ -53,6 +52,10 @@ MODELS = {
 EVERYTHING = {
     "imagePullSecrets": [{"name": "registry"}],
     "secretEnv": {"HEDGEROW__JOURNAL__STORE": {"secret": "hedgerow", "key": "url"}},
+    "extraEnv": [
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "k8s.pod.name=$(POD)"},
+    ],
     "service": {"type": "LoadBalancer", "annotations": {"a.example/b": "c"}},
     "serviceAccount": {"name": "serving", "annotations": {"eks.amazonaws.com/role-arn": "arn:x"}},
     "podAnnotations": {"a.example/b": "c"},

@@ -5,7 +5,7 @@ import subprocess
 import tomllib
 
 import pytest
-from chart import BASE, BINARY, ROOT, combinations, config, merged, render
+from chart import BASE, BINARY, ROOT, config, merged, render
 
 # Values as YAML gives them, through floats: whole numbers, small ones, text that TOML must escape.
 DEEP = {
@@ -48,8 +48,8 @@ def pruned(table):
     return whole
 
 
-def test_every_combination_is_a_valid_configuration(tmp_path):
-    texts = {config(render(values)) for values in combinations().values()}
+def test_every_combination_is_a_valid_configuration(rendered, tmp_path):
+    texts = {config(resources) for resources in rendered.values()}
     assert len(texts) >= 3
     for text in texts:
         done = check(text, tmp_path)

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -31,10 +33,18 @@ class Server:
             if "admin" in self.addresses:
                 break
 
-    def ask(self, listener, path, body=None):
+    def ask(self, listener, path):
+        """The answer, once it is there: like a probe, asked again while the server says 503."""
         url = f"http://{self.addresses[listener]}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as answer:
-            return answer.read().decode()
+        last = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    return answer.read().decode()
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or time.monotonic() > last:
+                    raise
+            time.sleep(0.05)
 
     def stop(self):
         self.process.terminate()

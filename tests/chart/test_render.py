@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -22,13 +21,6 @@ from chart import (
     validate_core,
 )
 from custom import check_types
-
-
-@pytest.fixture(scope="module")
-def rendered():
-    values = combinations()
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(values, pool.map(render, values.values())))
 
 
 def pod_of(resources):
@@ -82,7 +74,7 @@ def test_the_schemas_are_not_blind():
     resources = render(BASE)
     pod_of(resources)["containers"][0]["livenessProbe"]["periodSecond"] = 1
     with pytest.raises(Exception, match="periodSecond"):
-        validate_core(resources, "1.33")
+        validate_core(resources, "1.35")
     keda = render(combinations()["pvc-serviceMonitor-keda"])
     scaled = only(keda, "ScaledObject")
     scaled["spec"]["triggerz"] = []
