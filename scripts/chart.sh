@@ -36,6 +36,7 @@ build canary build -C tests/chart/canary -o "$bin/canary" .
 packages=()
 command -v promtool >/dev/null || packages+=(prometheus)
 command -v npm >/dev/null || packages+=(npm)
+command -v kubectl >/dev/null || packages+=(kubernetes-client)
 if [ ${#packages[@]} -gt 0 ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq
