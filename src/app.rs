@@ -163,7 +163,9 @@ fn start_parts(
     supervisor: &Supervisor,
 ) -> std::io::Result<Parts> {
     let mut parts = Parts::default();
-    if server.records_any() || server.watches_any(record::Drift::On) {
+    // Where alarms call somebody, replicas and restarts are not to call twice.
+    let watches = server.watches_any(record::Drift::Auto) && drift.calls_any();
+    if server.records_any() || server.watches_any(record::Drift::On) || watches {
         parts.journal = Some(Journal::start(journal, supervisor)?);
     }
     if let Some(journal) = parts.journal.clone().filter(|_| server.records_any()) {
@@ -222,9 +224,11 @@ impl Running {
         let journal = self.journal.clone();
         let close = move || {
             // What they counted and answered is written before the journal is closed.
-            let drift = drift.is_none_or(|it| it.close(JOURNAL_LIMIT));
-            let rollout = rollout.is_none_or(|it| it.finish(JOURNAL_LIMIT));
-            journal.is_none_or(|it| it.close(JOURNAL_LIMIT)) && drift && rollout
+            let end = Instant::now() + JOURNAL_LIMIT;
+            let left = || end.saturating_duration_since(Instant::now());
+            let drift = drift.is_none_or(|it| it.close(left()));
+            let rollout = rollout.is_none_or(|it| it.finish(left()));
+            journal.is_none_or(|it| it.close(left())) && drift && rollout
         };
         if self.supervisor.blocking("close", close).await != Some(true) {
             tracing::warn!("the journal did not take everything that was answered and counted");

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hedgerow::api::grpc::pb;
 use hedgerow::app::{self, Running};
 use hedgerow::config::Config;
-use hedgerow::drift::build::{self, Cell, Kind};
+use hedgerow::drift::build::{self, Kind};
 use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
 use tokio::runtime::Runtime;
 
@@ -288,6 +288,8 @@ fn start(runtime: &Runtime, models: &Path) -> Running {
     config.api.workers = 1;
     config.source.dir = models.to_path_buf();
     config.source.poll_interval_ms = 3_600_000;
+    // The folder is new, and is looked at once.
+    config.source.settle_ms = 0;
     config.telemetry.window_s = 3600;
     // As many rows are watched as come.
     config.serve.record.watched_rows_per_second_max = 1 << 40;
@@ -312,7 +314,7 @@ fn watched(runtime: &Runtime, names: &[String]) {
         .map(|name| (name.clone(), Kind::Number))
         .collect();
     let profile = build::served(&columns, 20, 2000, |row, column| {
-        Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
+        build::Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
     });
     std::fs::write(place.join("profile.json"), profile.json().unwrap()).unwrap();
     let running = start(runtime, models.path());
@@ -324,14 +326,14 @@ fn watched(runtime: &Runtime, names: &[String]) {
             1,
             Budget {
                 allocations: 15,
-                bytes: 12_500,
+                bytes: 12_000,
             },
         ),
         (
             64,
             Budget {
                 allocations: 21,
-                bytes: 60_000,
+                bytes: 58_000,
             },
         ),
     ] {

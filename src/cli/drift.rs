@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use super::client::{self, Client, Connection};
 use super::format::{self, Ink};
 use super::watch::{self, Watch};
-use crate::drift::report::{Report, Verdict, Window};
+use crate::drift::report::{Reference, Report, Verdict, Window};
 use words::context;
 
 /// Say how far the data of a slot have drifted from its reference.
@@ -25,7 +25,8 @@ use words::context;
 /// profile"), or, with drift.watch = "on", the first rows that were served.
 ///
 /// The exit code is 0 whatever was found; with --fail-on it is 1 when the verdict is as bad as that. It
-/// is 1 too when the server could not be asked.
+/// is 1 too when nothing is watched, because the profile is refused or drift is off, and when the server
+/// could not be asked. Too few rows are no drift.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hedgerow drift fraud
@@ -104,6 +105,8 @@ struct View {
 struct Look {
     text: String,
     verdict: Verdict,
+    /// The profile is refused, or drift is off: nothing would be found.
+    is_blind: bool,
 }
 
 /// Asks, and shows what is answered.
@@ -125,7 +128,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let printed = super::print(&first.text);
     match arguments
         .fail_on
-        .is_some_and(|limit| limit.is_reached(first.verdict))
+        .is_some_and(|limit| first.is_blind || limit.is_reached(first.verdict))
     {
         true => ExitCode::FAILURE,
         false => printed,
@@ -144,7 +147,15 @@ fn look(client: &Client, arguments: &Arguments, view: &View) -> Result<Look, Str
         (false, None) => page::text(&report, view),
     };
     let verdict = report.verdict;
-    Ok(Look { text, verdict })
+    let is_blind = matches!(
+        report.reference,
+        Reference::Off { .. } | Reference::Refused { .. }
+    );
+    Ok(Look {
+        text,
+        verdict,
+        is_blind,
+    })
 }
 
 fn write(path: &Path, report: &Report) -> Result<(), String> {

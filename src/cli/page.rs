@@ -126,7 +126,7 @@ impl Profile {
 
     fn described(&self) -> String {
         match (self.rows, &self.reason) {
-            (Some(rows), _) => format!("{rows} rows: drift is watched"),
+            (Some(rows), _) => format!("of {rows} rows"),
             (None, Some(reason)) => format!("refused: {reason}"),
             (None, None) => "no profile.json: hedgerow profile makes one".to_string(),
         }

@@ -4,26 +4,26 @@
 mod csv;
 mod data;
 mod model;
+mod output;
 mod parquet;
+mod passes;
 mod plan;
 mod summary;
 
-use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::data::{Block, Files};
+use self::data::Files;
 use self::model::Model;
+use self::passes::Passes;
 use self::plan::Plan;
 use crate::drift::bins::Bins;
-use crate::drift::build::{self, Cell, Counter, Labels, Limits, Sketch};
+use crate::drift::build::{self, Counter, Labels};
 use crate::drift::profile::{Profile, Source, VERSION};
 use crate::model::revision;
-use crate::tensor::{self, Values};
 
 /// Count what a model was trained on, so that a server can notice drift.
 ///
@@ -82,24 +82,6 @@ struct Made {
     notes: Vec<String>,
 }
 
-/// Sketches of the columns after the first pass.
-struct First {
-    rows: u64,
-    features: Vec<Sketch>,
-    score: Option<Sketch>,
-}
-
-/// Counts of the second pass.
-struct Second {
-    rows: u64,
-    features: Vec<Counter>,
-    score: Option<Counter>,
-    labels: Option<Labels>,
-}
-
-/// Bytes of a file that may be a profile.
-const PROFILE_MAX: u64 = 64 << 20;
-
 impl Arguments {
     fn rows_max(&self) -> u64 {
         self.rows.map_or(u64::MAX, NonZeroU64::get)
@@ -129,7 +111,7 @@ fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
         super::complain(summary::table(profile).trim_end());
         return Ok(text);
     };
-    save(output, &text)?;
+    output::save(output, &text)?;
     let output = output.display().to_string();
     Ok(match arguments.json {
         true => summary::json(profile, &output),
@@ -139,7 +121,7 @@ fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
 
 fn make(arguments: &Arguments) -> Result<Made, String> {
     if let Some(output) = &arguments.output {
-        check_output(output, arguments.force)?;
+        output::check(output, arguments.force)?;
     }
     let files = Files::find(&arguments.data)?;
     let model = arguments.model.as_deref().map(Model::load).transpose()?;
@@ -149,15 +131,21 @@ fn make(arguments: &Arguments) -> Result<Made, String> {
     hashing.finish_and_clear();
     let plan = Plan::new(arguments, &files, model.as_ref(), &bar("types"))?;
     let mut notes = plan.notes.clone();
-    let first = First::read(arguments, &files, &plan, model.as_ref(), &bar("bins"))?;
+    let passes = Passes {
+        arguments,
+        files: &files,
+        plan: &plan,
+        model: model.as_ref(),
+    };
+    let first = passes.sketch(&bar("bins"))?;
     if first.rows == 0 {
         return Err(data::at(files.first(), &"no rows"));
     }
     if model.is_none() {
-        notes.extend(first.ids(&plan));
+        notes.extend(passes.ids(&first));
     }
     let rows = first.rows;
-    let second = first.count(arguments, &files, &plan, model.as_ref(), &bar("counts"))?;
+    let second = passes.count(first, &bar("counts"))?;
     if second.rows != rows {
         return Err(data::at(
             files.first(),
@@ -200,155 +188,6 @@ fn check(profile: &Profile, model: Option<&Model>) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("the profile does not fit the model: {error}")),
     }
-}
-
-impl First {
-    fn read(
-        arguments: &Arguments,
-        files: &Files,
-        plan: &Plan,
-        model: Option<&Model>,
-        bar: &ProgressBar,
-    ) -> Result<First, String> {
-        let bins = arguments.bins as usize;
-        let limits = Limits::new(plan.features.len(), bins);
-        let features = plan.features.iter();
-        let mut first = First {
-            rows: 0,
-            features: features.map(|it| Sketch::new(it.kind, limits)).collect(),
-            score: model
-                .filter(|it| it.has_score())
-                .map(|_| Sketch::new(build::Kind::Number, Limits::new(1, bins))),
-        };
-        files.read(&plan.wanted, arguments.rows_max(), bar, |block| {
-            for (sketch, column) in first.features.iter_mut().zip(&block.columns) {
-                each(column, |cell| sketch.add(cell));
-            }
-            if let (Some(sketch), Some(model)) = (&mut first.score, model) {
-                for score in scores(model, plan, block, first.rows)? {
-                    sketch.add(Cell::Number(score));
-                }
-            }
-            first.rows += block.rows as u64;
-            Ok(())
-        })?;
-        bar.finish_and_clear();
-        Ok(first)
-    }
-
-    /// Says which columns look like names of their rows.
-    fn ids(&self, plan: &Plan) -> Vec<String> {
-        let columns = plan.wanted.iter().zip(&self.features);
-        columns
-            .filter(|(_, sketch)| sketch.is_like_an_id())
-            .map(|(wanted, _)| {
-                let name = &wanted.column;
-                format!("column \"{name}\" has no value twice; --ignore leaves an id out")
-            })
-            .collect()
-    }
-
-    fn count(
-        self,
-        arguments: &Arguments,
-        files: &Files,
-        plan: &Plan,
-        model: Option<&Model>,
-        bar: &ProgressBar,
-    ) -> Result<Second, String> {
-        let labels = self.score.as_ref().filter(|_| plan.has_label);
-        let labels = labels.and_then(Sketch::labels);
-        let mut second = Second {
-            rows: 0,
-            labels: labels.map(|it| it.split(arguments.threshold)),
-            features: self.features.into_iter().map(Sketch::counter).collect(),
-            score: self.score.map(Sketch::counter),
-        };
-        files.read(&plan.wanted, arguments.rows_max(), bar, |block| {
-            for (counter, column) in second.features.iter_mut().zip(&block.columns) {
-                each(column, |cell| counter.add(cell));
-            }
-            if let (Some(counter), Some(model)) = (&mut second.score, model) {
-                let scores = scores(model, plan, block, second.rows)?;
-                for score in &scores {
-                    counter.add(Cell::Number(*score));
-                }
-                let label = block.columns.get(plan.features.len());
-                if let (Some(counts), Some(Values::F64(labels))) = (&mut second.labels, label) {
-                    let known = scores.iter().zip(labels).filter(|(_, it)| !it.is_nan());
-                    known.for_each(|(score, label)| counts.add(*score, *label == 1.0));
-                }
-            }
-            second.rows += block.rows as u64;
-            Ok(())
-        })?;
-        bar.finish_and_clear();
-        Ok(second)
-    }
-}
-
-/// What the model says of the rows of a block, before which so many came.
-fn scores(model: &Model, plan: &Plan, block: &Block, before: u64) -> Result<Vec<f64>, String> {
-    let features = block.columns.get(..plan.features.len());
-    model.score(features.unwrap_or_default(), block.rows, before)
-}
-
-fn each(column: &Values, mut take: impl FnMut(Cell)) {
-    match column {
-        Values::F32(numbers) => numbers
-            .iter()
-            .for_each(|it| take(Cell::Number((*it).into()))),
-        Values::F64(numbers) => numbers.iter().for_each(|it| take(Cell::Number(*it))),
-        Values::Cells(cells) => cells.iter().for_each(|cell| match cell {
-            tensor::Cell::Number(number) => take(Cell::Number(*number)),
-            tensor::Cell::Text(text) => take(Cell::Text(text)),
-        }),
-    }
-}
-
-/// Refuses a place that no profile should be written to, before the data is read.
-fn check_output(path: &Path, force: bool) -> Result<(), String> {
-    if path.is_dir() {
-        let reason = "is a folder; expected a file, such as profile.json in it";
-        return Err(data::at(path, &reason));
-    }
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|it| !it.is_dir()) {
-        return Err(data::at(folder, &"no such folder"));
-    }
-    if force || !path.exists() {
-        return Ok(());
-    }
-    let failed = |error| data::at(path, &error);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(PROFILE_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    match Profile::parse(&bytes) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let reason = format!("is there and no profile ({error}); --force replaces it");
-            Err(data::at(path, &reason))
-        }
-    }
-}
-
-/// Writes a file so that a reader sees all of it or what was there before.
-fn save(path: &Path, text: &str) -> Result<(), String> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let write = || {
-        let mut file = File::create(&part)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(|error| {
-        // Best effort: the failure itself is what matters.
-        let _ = fs::remove_file(&part);
-        data::at(path, &error)
-    })
 }
 
 /// A bar on standard error, which is not there unless that is a terminal.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::source::Entry;
+use crate::drift;
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,14 +136,26 @@ pub fn horizons(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>)
     }
 }
 
-/// What an alarm calls needs more than an address. Says nothing while one of its keys is still wrong.
+/// What of drift's settings goes against each other.
+fn contradiction(drift: &drift::SlotSettings) -> Option<String> {
+    let (lengths, limits) = (drift.lengths, drift.terms.thresholds);
+    if lengths.short_ms > lengths.long_ms {
+        return Some("drift.short_window is longer than drift.long_window".to_string());
+    }
+    (limits.act < limits.watch).then(|| "drift.psi_act is below drift.psi_watch".to_string())
+}
+
+/// What an alarm calls needs more than an address, and a short window is not longer than a long one.
+/// Says nothing while one of its keys is still wrong.
 pub fn calls(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
     let all = (None, &config.drift.slot);
     let of_slots = config.drift.slots.iter();
     let of_slots = of_slots.map(|(name, drift)| (Some(name.as_str()), drift));
     for (slot, drift) in std::iter::once(all).chain(of_slots) {
-        let Err((_, reason)) = drift.calls.hooks() else {
-            continue;
+        let reason = match (contradiction(drift), drift.calls.hooks()) {
+            (Some(reason), _) => reason,
+            (None, Err((_, reason))) => reason,
+            (None, Ok(_)) => continue,
         };
         let is_call = |entry: &&Entry| {
             let of = entry.slot.as_deref();

@@ -234,6 +234,17 @@ impl Key {
         slot: Option<&str>,
         value: &Value,
     ) -> Result<(), String> {
+        let secret = ["_password", "_token", "_auth"];
+        let is_secret = secret.iter().any(|end| self.name.ends_with(end));
+        let applied = self.set(config, slot, value);
+        // A message is not to repeat what it may be.
+        applied.map_err(|reason| match (is_secret, reason.split_once(", got ")) {
+            (true, Some((expected, _))) => expected.to_string(),
+            _ => reason,
+        })
+    }
+
+    fn set(&self, config: &mut Config, slot: Option<&str>, value: &Value) -> Result<(), String> {
         match &self.set {
             Set::SlotCount(range, set) => set(&mut one_slot(config, slot), value.count(range)?),
             Set::SlotNumber(range, set) => set(&mut one_slot(config, slot), value.number(range)?),

@@ -406,3 +406,30 @@ fn colours_are_left_away_where_they_are_not_wanted() {
 fn whoever_runs_this_has_a_name() {
     assert!(!user_name().is_empty());
 }
+
+#[test]
+fn a_secret_is_not_repeated() {
+    let text = "[drift]\nairflow_password = 12345678\n";
+    let file = Some((Path::new("h.toml"), text));
+    let problems = Config::resolve(file, Vec::new(), &[]).unwrap_err();
+    let said = problems[0].to_string();
+    assert!(said.contains("expected a text"), "{said}");
+    assert!(!said.contains("1234"), "{said}");
+}
+
+#[test]
+fn contradictions_of_drift_are_problems() {
+    for (text, expected) in [
+        ("short_window = \"2d\"\n", "drift.short_window is longer"),
+        ("psi_act = 0.05\n", "drift.psi_act is below drift.psi_watch"),
+        (
+            "airflow_url = \"http://airflow:8080\"\n",
+            "drift.airflow_dag is not",
+        ),
+    ] {
+        let text = format!("[drift]\n{text}");
+        let file = Some((Path::new("h.toml"), text.as_str()));
+        let problems = Config::resolve(file, Vec::new(), &[]).unwrap_err();
+        assert!(problems[0].to_string().contains(expected), "{problems:?}");
+    }
+}

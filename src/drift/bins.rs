@@ -86,9 +86,16 @@ impl Bins {
     /// # Errors
     /// Where the profile is not one of this model: other features, in another order, or of another
     /// type.
-    pub fn new(profile: Profile, columns: &[Column<'_>]) -> Result<Bins, Broken> {
+    pub fn new(mut profile: Profile, columns: &[Column<'_>]) -> Result<Bins, Broken> {
         same_names(&profile, columns)?;
         let fingerprint = profile.fingerprint()?;
+        for (feature, column) in profile.features.iter_mut().zip(columns) {
+            if let (Values::Number(numbers), Reading::Number { single: true }) =
+                (&mut feature.values, &column.reading)
+            {
+                merge(numbers);
+            }
+        }
         let mut len = 0;
         let mut place = |kind: Kind| {
             let start = len;
@@ -214,8 +221,7 @@ impl Cells {
                 add(cells, self.start + bin(&line.edges, value));
                 if value < line.low {
                     add(cells, bins + 1);
-                }
-                if value > line.high {
+                } else if value > line.high {
                     add(cells, bins + 2);
                 }
             }
@@ -246,6 +252,24 @@ impl Line {
             edges: numbers.edges.iter().copied().map(round).collect(),
             low: round(low),
             high: round(high),
+        }
+    }
+}
+
+/// Merges bins whose edges are one number in 32 bits: live rows cannot tell them apart.
+fn merge(numbers: &mut Numbers) {
+    let mut place = 1;
+    while place < numbers.edges.len() {
+        let pair = numbers.edges.get(place - 1).zip(numbers.edges.get(place));
+        if !pair.is_some_and(|(a, b)| *a as f32 == *b as f32) {
+            place += 1;
+            continue;
+        }
+        numbers.edges.remove(place);
+        // The bin between the two edges, which no rounded value is in, joins the one above.
+        let between = numbers.counts.remove(place);
+        if let Some(above) = numbers.counts.get_mut(place) {
+            *above = above.saturating_add(between);
         }
     }
 }
@@ -288,6 +312,7 @@ impl Table {
         }
         let last = table.codes.iter().rposition(|cell| *cell != unknown as u32);
         table.codes.truncate(last.map_or(0, |last| last + 1));
+        table.codes.shrink_to_fit();
         table
     }
 

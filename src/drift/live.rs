@@ -1,11 +1,13 @@
 //! What is counted of one slot: at first perhaps rows to make a reference of, then windows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bins::Bins;
 use super::build::{self, Cell, Kind};
-use super::measure;
-use super::profile::{Broken, Profile};
+use super::measure::{self, ROWS_PER_BIN};
+use super::profile::{Broken, Profile, Source};
 use super::report::{self, Reference, Verdict, Window};
 use super::settings::SlotSettings;
 use super::window::{Counts, Lengths, Sum, Windows};
@@ -19,8 +21,13 @@ use crate::tensor::Rows;
 /// Values of a slot's rows that wait to become its reference.
 const VALUES_MAX: usize = 4 << 20;
 
+/// Features that are remembered of a window that was to be acted upon.
+const ACTED_MAX: usize = 100;
+
 /// The champion of a slot, counted.
 pub struct Live {
+    /// Unique in this process: another has other windows.
+    pub instance: u64,
     pub uid: u64,
     pub revision: u64,
     pub mark: String,
@@ -59,6 +66,8 @@ pub struct Watched {
     pub judged: Option<i64>,
     /// Windows in a row whose verdict was `act`.
     pub held: u32,
+    /// What the last of them was for.
+    acted: BTreeSet<String>,
 }
 
 impl Live {
@@ -68,7 +77,9 @@ impl Live {
             revision::Reference::Ready(bins) => State::ready(Arc::clone(bins), &settings),
             _ => State::Collecting(Collected::new(revision, &settings)),
         };
+        static INSTANCE: AtomicU64 = AtomicU64::new(1);
         Live {
+            instance: INSTANCE.fetch_add(1, Ordering::Relaxed),
             uid: revision.uid,
             revision: revision.id,
             mark: revision.mark().to_string(),
@@ -114,8 +125,11 @@ impl Live {
                     Rows::F32(rows) => rows.rows().for_each(|row| bins.count(row, cells)),
                     Rows::F64(rows) => rows.rows().for_each(|row| bins.count(row, cells)),
                 }
-                for (_, column) in &record.unknown {
-                    bins.recount_unseen(*column as usize, cells);
+                // Rows that were served had them as missing, when the reference was made of them.
+                if bins.profile().source == Source::Training {
+                    for (_, column) in &record.unknown {
+                        bins.recount_unseen(*column as usize, cells);
+                    }
                 }
                 let threshold = self.settings.terms.threshold;
                 results.for_each(|row| bins.count_score(score(row), threshold, cells));
@@ -157,18 +171,58 @@ impl Live {
         self.state = State::ready(bins, &self.settings);
     }
 
-    /// Counts how many windows in a row are to be acted upon, with one of this verdict; `None` when it
-    /// has too few rows, which changes nothing.
-    pub fn held(&mut self, verdict: Verdict) -> Option<u32> {
+    /// Counts how many windows in a row are to be acted upon, this one included; `None` when it has
+    /// too few rows, in all or of what was to be acted upon last, which changes nothing.
+    pub fn held(&mut self, window: &Window) -> Option<u32> {
         let State::Ready(watched) = &mut self.state else {
             return None;
         };
-        match verdict {
+        let all = || window.features.iter().chain(&window.score);
+        let of = |verdict: Verdict| all().filter(move |it| it.verdict == verdict);
+        match window.verdict {
             Verdict::Unknown => return None,
-            Verdict::Act => watched.held = watched.held.saturating_add(1),
-            Verdict::None | Verdict::Watch => watched.held = 0,
+            Verdict::Act => {
+                watched.held = watched.held.saturating_add(1);
+                watched.acted = of(Verdict::Act)
+                    .map(|it| it.name.clone())
+                    .take(ACTED_MAX)
+                    .collect();
+            }
+            Verdict::None | Verdict::Watch => {
+                if of(Verdict::Unknown).any(|it| watched.acted.contains(&it.name)) {
+                    return None;
+                }
+                watched.held = 0;
+                watched.acted.clear();
+            }
         }
         Some(watched.held)
+    }
+
+    /// Whether this window was judged, or a later one.
+    pub fn is_judged(&self, number: i64) -> bool {
+        match &self.state {
+            State::Ready(watched) => watched.judged.is_some_and(|judged| judged >= number),
+            _ => false,
+        }
+    }
+
+    /// Judges a window that ended before this process began to count.
+    pub fn judge_again(&mut self, number: i64, counts: Counts) {
+        let settings = Arc::clone(&self.settings);
+        let State::Ready(watched) = &mut self.state else {
+            return;
+        };
+        watched.judged = Some(number);
+        let length = settings.lengths.tumbling_ms();
+        let sum = Sum {
+            from_ms: number.saturating_mul(length),
+            to_ms: number.saturating_mul(length).saturating_add(length),
+            counts,
+        };
+        let length_ms = settings.lengths.short_ms;
+        let window = measure::window(&watched.bins, &sum, "short", length_ms, &settings.terms);
+        let _held = self.held(&window);
     }
 
     /// Its settings.
@@ -210,6 +264,7 @@ impl State {
             windows,
             judged: None,
             held: 0,
+            acted: BTreeSet::new(),
         })
     }
 }
@@ -219,8 +274,10 @@ impl Watched {
     /// count as judged.
     pub fn ended(&mut self, last: i64, lengths: Lengths) -> Vec<Sum> {
         let first = match self.judged {
-            None => last,
-            Some(judged) => (judged + 1).max(last.saturating_sub(1)),
+            // Judged ahead of time: the clock was wrong then.
+            Some(judged) if judged <= last => (judged + 1).max(last.saturating_sub(1)),
+            Some(judged) if judged == last.saturating_add(1) => judged + 1,
+            _ => last,
         };
         let length = lengths.tumbling_ms();
         let ended = first..=last;
@@ -230,7 +287,7 @@ impl Watched {
             counts: self.windows.tumbling(number),
         };
         let sums: Vec<Sum> = ended.map(sum).collect();
-        self.judged = self.judged.max(Some(last));
+        self.judged = Some(last);
         sums
     }
 
@@ -295,6 +352,8 @@ impl Collected {
             .iter()
             .map(|column| (column.name.clone(), kind_of(&column.kind)))
             .collect();
+        // As many rows in each bin as a verdict needs.
+        let bins = bins.min(self.rows() / ROWS_PER_BIN as usize).max(2);
         let cell = |row: usize, column: usize| {
             let value = self.values.get(row * self.width + column);
             named(signature, column, value.copied().unwrap_or(f64::NAN))

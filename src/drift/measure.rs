@@ -24,8 +24,9 @@ pub struct Terms {
 const ABSENT_ROWS: u64 = 100;
 /// The part of the reference's rows that has no value, below which a feature counts as one that came.
 const ABSENT_REFERENCE: f64 = 0.5;
-/// Rows per occupied bin below which PSI is more than chance's level by the zeros' stand-ins.
-const ROWS_PER_BIN: u64 = 50;
+/// Rows per occupied bin, live and of the reference, below which PSI is more than chance's level by the
+/// zeros' stand-ins.
+pub const ROWS_PER_BIN: u64 = 50;
 /// The reason of a verdict that nothing was judged for.
 const IGNORED: &str = "ignored";
 
@@ -169,7 +170,12 @@ fn feature(side: &Side<'_>, live: &[u64], rows: u64, terms: &Terms) -> Feature {
         missing_reference,
         bins: bins_of(side, reference, &live),
     };
-    judge(&mut measured, rows, before.len(), terms);
+    let counted = Counted {
+        live: rows,
+        reference: before_total,
+        occupied: before.len() as u64,
+    };
+    judge(&mut measured, &counted, terms);
     measured
 }
 
@@ -182,8 +188,15 @@ fn occupied(reference: &[u64], live: &[u64]) -> (Vec<u64>, Vec<u64>) {
         .unzip()
 }
 
+/// Rows of both sides, and the bins that they are in.
+struct Counted {
+    live: u64,
+    reference: u64,
+    occupied: u64,
+}
+
 /// Gives a measured feature its verdict.
-fn judge(it: &mut Feature, rows: u64, occupied: usize, terms: &Terms) {
+fn judge(it: &mut Feature, counted: &Counted, terms: &Terms) {
     let limits = &terms.thresholds;
     let mut decide = |verdict, reason: &str, threshold| {
         it.verdict = verdict;
@@ -194,10 +207,11 @@ fn judge(it: &mut Feature, rows: u64, occupied: usize, terms: &Terms) {
         return decide(Verdict::None, IGNORED, limits.watch);
     }
     let is_absent = it.rows == 0 && it.missing_reference < ABSENT_REFERENCE;
-    if is_absent && rows >= ABSENT_ROWS {
+    if is_absent && counted.live >= ABSENT_ROWS {
         return decide(Verdict::Act, "missing", limits.act);
     }
-    if rows < limits.rows_min.max(ROWS_PER_BIN * occupied as u64) {
+    let needed = ROWS_PER_BIN * counted.occupied;
+    if counted.live < limits.rows_min.max(needed) || counted.reference < needed {
         return;
     }
     let excess = it.psi_excess.unwrap_or(0.0);

@@ -55,12 +55,20 @@ pub struct Shared {
     alarms: Mutex<BTreeMap<String, Last>>,
     /// Alarms that this process gave, by slot.
     raised: Mutex<BTreeMap<String, u64>>,
-    /// Calls that ended and are to be noted: slot, alarm, what became of them, whether the server was
-    /// stopping.
-    called: Mutex<Vec<(String, String, Vec<Outcome>, bool)>>,
+    /// Calls that ended and are to be noted.
+    ended: Mutex<Vec<Ended>>,
     dropped_panes: AtomicU64,
     /// Held by who counts records.
     counting: Arc<()>,
+}
+
+/// What became of an alarm's calls.
+struct Ended {
+    slot: String,
+    id: String,
+    outcomes: Vec<Outcome>,
+    /// Whether the server was stopping: then some may have been cut short.
+    stopping: bool,
 }
 
 /// A slot as it was last measured.
@@ -88,14 +96,18 @@ impl Drift {
             looks: Mutex::default(),
             alarms: Mutex::default(),
             raised: Mutex::default(),
-            called: Mutex::default(),
+            ended: Mutex::default(),
             dropped_panes: AtomicU64::new(0),
             counting: Arc::default(),
         });
         let (noting, stop) = (Arc::clone(&shared), supervisor.clone());
         let courier = Courier::start(supervisor, move |alarm, outcomes| {
-            let (slot, id) = (alarm.slot.clone(), alarm.id.clone());
-            lock(&noting.called).push((slot, id, outcomes.to_vec(), stop.is_stopping()));
+            lock(&noting.ended).push(Ended {
+                slot: alarm.slot.clone(),
+                id: alarm.id.clone(),
+                outcomes: outcomes.to_vec(),
+                stopping: stop.is_stopping(),
+            });
         })?;
         let monitor = monitor::Monitor::new(Arc::clone(&shared), courier.clone());
         let (held, stop) = (Arc::new(()), supervisor.clone());
@@ -174,10 +186,11 @@ impl Drift {
                 continue;
             }
             let look = looks.get(name);
+            let rows_min = self.shared.settings.of(name).terms.thresholds.rows_min;
             slots.push(telemetry::SlotDrift {
                 name: name.clone(),
                 reference: reference.name(),
-                windows: look.map_or_else(Vec::new, |look| look.metrics(top)),
+                windows: look.map_or_else(Vec::new, |look| look.metrics(top, rows_min)),
                 alarmed: look.is_some_and(|look| look.alarmed),
                 alarms: raised.get(name).copied().unwrap_or(0),
             });
@@ -251,9 +264,9 @@ impl Shared {
             return;
         }
         let mut lives = lock(&self.lives);
-        if !lives
+        if lives
             .get(&slot.name)
-            .is_some_and(|it| it.uid == answered.uid)
+            .is_none_or(|it| it.uid != answered.uid)
         {
             drop(lives);
             self.begin(&slot.name);
@@ -322,14 +335,16 @@ impl Look {
     }
 
     /// Both windows, with the worst features of each.
-    fn metrics(&self, top: usize) -> Vec<telemetry::Window> {
+    fn metrics(&self, top: usize, rows_min: u64) -> Vec<telemetry::Window> {
         let each = self.windows.iter().map(|window| {
             let count = |verdict| {
                 let features = window.features.iter();
                 features.filter(|it| it.verdict == verdict).count()
             };
             let excess = |it: &report::Feature| it.psi_excess.unwrap_or(0.0);
-            let estimate = window.estimate.iter().flat_map(|it| {
+            // Of few rows chance says more than drift.
+            let estimate = window.estimate.iter().filter(|it| it.rows >= rows_min);
+            let estimate = estimate.flat_map(|it| {
                 [
                     ("precision", it.precision),
                     ("recall", it.recall),
@@ -355,7 +370,7 @@ impl Look {
                 features: worst(window, top)
                     .map(|it| (it.name.clone(), excess(it)))
                     .collect(),
-                score: window.score.as_ref().map(excess),
+                score: window.score.iter().find(|it| is_judged(it)).map(excess),
                 estimate: estimate
                     .filter_map(|(name, value)| Some((name, value?)))
                     .collect(),
@@ -365,9 +380,15 @@ impl Look {
     }
 }
 
-/// The features of the highest PSI.
+/// Whether a feature has a verdict: it has enough rows, and is not ignored.
+fn is_judged(it: &report::Feature) -> bool {
+    it.verdict != Verdict::Unknown && it.reason != "ignored"
+}
+
+/// The features of the highest PSI, of those that are judged.
 fn worst(window: &Window, count: usize) -> impl Iterator<Item = &report::Feature> {
-    let mut features: Vec<&report::Feature> = window.features.iter().collect();
+    let features = window.features.iter().filter(|it| is_judged(it));
+    let mut features: Vec<&report::Feature> = features.collect();
     let excess = |it: &report::Feature| it.psi_excess.unwrap_or(0.0);
     features.sort_by(|a, b| excess(b).total_cmp(&excess(a)));
     features.into_iter().take(count)

@@ -96,6 +96,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether an alarm of any slot calls anybody.
+    pub fn calls_any(&self) -> bool {
+        let mut all = self.slots.values().chain([&self.slot]);
+        all.any(|it| {
+            let calls = &it.calls;
+            calls.webhook.is_some() || calls.airflow.is_some() || calls.prefect.is_some()
+        })
+    }
+}
+
 impl Calls {
     /// The targets.
     ///

@@ -74,6 +74,12 @@ impl Lengths {
         LATE_MS + 1_000 + others
     }
 
+    /// The number of the last whole short window that is to be judged now.
+    pub fn last_ended(self, now_ms: i64, shared: bool) -> i64 {
+        let until_ms = now_ms.saturating_sub(self.patience_ms(shared));
+        until_ms.div_euclid(self.tumbling_ms()).saturating_sub(1)
+    }
+
     /// Panes of a slot at the most; each has 8 bytes per cell.
     #[cfg(test)]
     fn panes_max(self) -> usize {

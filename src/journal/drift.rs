@@ -43,8 +43,8 @@ const INSERT: Insert = Insert {
     tail: "ON CONFLICT (id) DO NOTHING",
 };
 
-/// Panes of one answer.
-const PANES_MAX: i64 = 2000;
+/// Cells of one answer.
+const CELLS_MAX: usize = 4 << 20;
 
 /// Writes panes.
 ///
@@ -55,43 +55,47 @@ pub fn put_panes(store: &mut dyn Store, panes: &[Pane]) -> Result<(), StoreError
     transaction(store, |store| INSERT.rows(store, &values).map(|_rows| ()))
 }
 
-/// Panes of this profile that others wrote and that start from `from_ms` on, with their number, in
-/// its order, after number `after`; at most 2,000.
+/// Which panes are read.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub slot: String,
+    pub profile: String,
+    /// The number of cells that they have.
+    pub cells: usize,
+    pub from_ms: i64,
+    pub after: i64,
+}
+
+/// Panes of this profile that start from `from_ms` on, with their number, in its order, after number
+/// `after`: at most about four million cells. Panes of another number of cells have none.
 ///
 /// # Errors
 /// What the store says.
-pub fn panes(
-    store: &mut dyn Store,
-    slot: &str,
-    profile: &str,
-    writer: Uuid,
-    from_ms: i64,
-    after: i64,
-) -> Result<Vec<(i64, Pane)>, StoreError> {
+pub fn panes(store: &mut dyn Store, wanted: &Wanted) -> Result<Vec<(i64, Pane)>, StoreError> {
     let sql = "SELECT number, id, writer, start_ms, row_count, cells FROM drift_pane \
-               WHERE slot = $1 AND profile = $2 AND start_ms >= $3 AND number > $4 AND writer <> $5 \
-               ORDER BY number LIMIT $6";
+               WHERE slot = $1 AND profile = $2 AND start_ms >= $3 AND number > $4 \
+               ORDER BY number LIMIT $5";
+    let limit = (CELLS_MAX / wanted.cells.max(1)).clamp(1, 2000) as i64;
     let found = store.query(
         sql,
         &[
-            slot.into(),
-            profile.into(),
-            from_ms.into(),
-            after.into(),
-            writer.into(),
-            PANES_MAX.into(),
+            wanted.slot.as_str().into(),
+            wanted.profile.as_str().into(),
+            wanted.from_ms.into(),
+            wanted.after.into(),
+            limit.into(),
         ],
     )?;
     let mut panes = Vec::with_capacity(found.len());
     for row in &found {
         // Another's bytes may be anything.
-        let Some(cells) = unpacked(row.bytes(5)?) else {
+        let Some(cells) = unpacked(row.bytes(5)?, wanted.cells) else {
             continue;
         };
         let pane = Pane {
             id: row.id(1)?,
-            slot: slot.to_string(),
-            profile: profile.to_string(),
+            slot: wanted.slot.clone(),
+            profile: wanted.profile.clone(),
             writer: row.id(2)?,
             start_ms: row.int(3)?,
             rows: u64::try_from(row.int(4)?).unwrap_or_default(),
@@ -204,7 +208,7 @@ pub fn take_over(
 }
 
 /// Notes what became of an alarm's calls. Unless they are settled, the next one may take them over
-/// at once.
+/// at once; `in_vain`: they reached nobody, and the next alarm is not to be quiet.
 ///
 /// # Errors
 /// What the store says.
@@ -213,11 +217,19 @@ pub fn note_calls(
     id: &str,
     calls: &str,
     settled: bool,
+    in_vain: bool,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE drift_alarm SET calls = $2, settled = $3, \
-               until_ms = CASE WHEN CAST($3 AS BIGINT) = 0 THEN 0 ELSE until_ms END \
+               until_ms = CASE WHEN CAST($3 AS BIGINT) = 0 THEN 0 ELSE until_ms END, \
+               quiet_until_ms = CASE WHEN CAST($4 AS BIGINT) = 1 THEN at_ms ELSE quiet_until_ms END \
                WHERE id = $1 AND settled <= $3";
-    store.execute(sql, &[id.into(), calls.into(), i64::from(settled).into()])?;
+    let values = [
+        id.into(),
+        calls.into(),
+        i64::from(settled).into(),
+        i64::from(in_vain).into(),
+    ];
+    store.execute(sql, &values)?;
     Ok(())
 }
 
@@ -259,9 +271,9 @@ fn packed(cells: &[u64]) -> Vec<u8> {
     bytes
 }
 
-/// The counts of such bytes; `None` when they are none.
-fn unpacked(bytes: &[u8]) -> Option<Vec<u64>> {
-    let mut cells = Vec::new();
+/// The counts of such bytes; `None` when they are none, or another number of them.
+fn unpacked(bytes: &[u8], count: usize) -> Option<Vec<u64>> {
+    let mut cells = Vec::with_capacity(count.min(bytes.len()));
     let (mut cell, mut shift) = (0_u64, 0_u32);
     for byte in bytes {
         let bits = u64::from(byte & 0x7f);
@@ -271,11 +283,14 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u64>> {
         cell |= bits << shift;
         shift += 7;
         if byte & 0x80 == 0 {
+            if cells.len() >= count {
+                return None;
+            }
             cells.push(cell);
             (cell, shift) = (0, 0);
         }
     }
-    (shift == 0).then_some(cells)
+    (shift == 0 && cells.len() == count).then_some(cells)
 }
 
 #[cfg(test)]
@@ -287,12 +302,14 @@ mod tests {
     proptest! {
         #[test]
         fn counts_are_read_as_they_were_written(cells in prop::collection::vec(any::<u64>(), 0..50)) {
-            prop_assert_eq!(unpacked(&packed(&cells)), Some(cells));
+            let count = cells.len();
+            prop_assert_eq!(unpacked(&packed(&cells), count + 1), None);
+            prop_assert_eq!(unpacked(&packed(&cells), count), Some(cells));
         }
 
         #[test]
         fn other_bytes_are_no_counts_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
-            let _counts = unpacked(&bytes);
+            let _counts = unpacked(&bytes, 20);
         }
     }
 }

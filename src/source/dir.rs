@@ -426,7 +426,11 @@ impl Watcher {
             return "held";
         }
         let revision = Arc::new(revision);
-        if let Some(departed) = slot.renew(&revision) {
+        // One that is to answer and does not yet is committed.
+        let answers = slot.roles().is_some_and(|it| it.champion.id == id);
+        if (place != Place::Champion || answers)
+            && let Some(departed) = slot.renew(&revision)
+        {
             self.server.bury(departed);
             slot.set_state(id, State::Ready);
             return "as before";

@@ -39,7 +39,7 @@ pub static KEYS: [Key; 24] = [
             Ok(())
         }),
     },
-    slot_count(SECTION, "reference_rows", 100..=1_000_000, |s, v| {
+    slot_count(SECTION, "reference_rows", 1000..=1_000_000, |s, v| {
         s.drift.reference_rows = size(v);
     }),
     slot_count(SECTION, "reference_bins", 2..=100, |s, v| {

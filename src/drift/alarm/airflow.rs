@@ -113,6 +113,16 @@ impl Caller {
 
     /// Triggers the run, or finds that it was triggered. Gives its id.
     pub fn call(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
+        let remembered = self.session().version.is_some();
+        let started = self.trigger(attempt, alarm);
+        match started {
+            // It may have been upgraded since.
+            Err(failure) if failure.permanent && remembered => self.trigger(attempt, alarm),
+            started => started,
+        }
+    }
+
+    fn trigger(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
         let started = match self.version(attempt)? {
             Version::Two => self.trigger_two(attempt, alarm),
             Version::Auto | Version::Three => self.trigger_three(attempt, alarm),

@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, RequestBuilder};
 
-use super::Authorities;
+use super::{Authorities, Url};
 
 /// Bytes of an answer that are read; more is left unread.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -176,7 +176,9 @@ impl Answer {
         if self.status.is_redirection() {
             let place = self.headers.get(header::LOCATION);
             let place = place.and_then(|place| place.to_str().ok());
-            let place = place.map(|place| format!(" ({})", clean(place)));
+            // Its path may be the webhook's own, which is a secret.
+            let place = place.and_then(|place| Url::parse(place).ok());
+            let place = place.map(|place| format!(" (to {})", place.origin()));
             reason.push_str(&place.unwrap_or_default());
             reason.push_str("; redirects are not followed, set the address that answers");
         }

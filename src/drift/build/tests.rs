@@ -74,7 +74,7 @@ fn a_value_that_fills_a_bin_is_alone_in_it() {
     // Below zero, zero, and four bins of a tenth of the rows each.
     assert_eq!(numbers.counts, [0, 6_000, 1_000, 1_000, 1_000, 1_000]);
     let [low, high] = [numbers.edges[0], numbers.edges[1]];
-    assert!(low < -0.4 && low >= -0.6, "{low}");
+    assert!((-0.6..-0.4).contains(&low), "{low}");
     assert!(high > 0.4 && high <= 0.6, "{high}");
 }
 

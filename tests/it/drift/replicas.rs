@@ -133,7 +133,7 @@ async fn two_replicas_give_one_alarm() {
     };
     let both = async { tokio::join!(delivered(one), delivered(two)) };
     let rows = while_rows_come(one, Some(0), while_rows_come(two, Some(0), both));
-    let (first, second) = rows.await;
+    let (first, second) = Box::pin(rows).await;
     assert_eq!(first["alarm"]["last"]["id"], second["alarm"]["last"]["id"]);
     let events = receiver.events();
     assert_eq!(events.len(), 1, "{events:#?}");

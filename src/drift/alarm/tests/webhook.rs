@@ -60,7 +60,8 @@ fn answers_are_worth_another_try_or_not() {
         let (result, _) = try_once(|_| says(status, "no\u{1b}[2J\r\nmore"), 8_000);
         let failure = result.unwrap_err();
         assert_eq!(failure.permanent, permanent, "{status}");
-        let expected = format!("the webhook answered {status}: no [2J  more");
+        // The page may repeat the address, which is a secret.
+        let expected = format!("the webhook answered {status}");
         assert_eq!(failure.reason, expected);
     }
 }
@@ -68,14 +69,14 @@ fn answers_are_worth_another_try_or_not() {
 #[test]
 fn a_redirect_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let to = "location: /elsewhere\r\n";
+        let to = "location: https://elsewhere.example/T0/secret\r\n";
         let (result, requests) = try_once(|_| Reply::Says(status, to, String::new()), 8_000);
         let failure = result.unwrap_err();
         assert!(failure.permanent);
         assert_eq!(
             failure.reason,
             format!(
-                "the webhook answered {status} (/elsewhere); redirects are not followed, set the \
+                "the webhook answered {status} (to https://elsewhere.example); redirects are not followed, set the \
                  address that answers"
             )
         );
@@ -88,7 +89,7 @@ fn of_a_body_without_an_end_only_the_start_is_read() {
     assert_eq!(try_once(|_| Reply::Endless(200), 8_000).0, Ok(None));
     let failure = try_once(|_| Reply::Endless(400), 8_000).0.unwrap_err();
     assert!(
-        failure.permanent && failure.reason.ends_with("xxx…"),
+        failure.permanent && failure.reason == "the webhook answered 400",
         "{failure:?}"
     );
 }
