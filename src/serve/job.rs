@@ -78,11 +78,8 @@ impl Job<'_> {
             None => revision.signature.result_width(),
             Some(extras) => extras.result_width,
         };
-        let kept = match revision.uid == roles.champion.uid || note.prediction.is_some() {
-            true => note.rows(&server.recorder, &self.slot, revision, &read),
-            // Pinned by its caller, and nobody's champion.
-            false => None,
-        };
+        let champion = (revision.uid == roles.champion.uid).then_some(&**revision);
+        let kept = note.rows(&server.recorder, &self.slot, champion, &read);
         // What is kept is what the caller sent: others clamp it by their own rules.
         if marks.clamped > 0 {
             revision.rules.clamp(&mut read.rows);
