@@ -116,7 +116,7 @@ fn the_better_of_two_binary_models_is_promoted() {
         f64::from(u8::from(random.uniform() < scores[0]))
     });
     let policy = dir.path().join("policy.toml");
-    let text = "[slots.fraud.rollout]\nstages = [\"shadow\", \"10%\", \"full\"]\n\
+    let text = "[slots.fraud.rollout]\nlatency_ratio_max = 0\nstages = [\"shadow\", \"10%\", \"full\"]\n\
                 gates = [\"auc > 0\"]\ncost_false_positive = 5.0\ncost_false_negative = 10.0\n";
     std::fs::write(&policy, text).unwrap();
     let plot = dir.path().join("plot.svg");

@@ -2,6 +2,7 @@
 //! large one, each value as what the caller meant.
 
 use hedgerow::drift::build::served;
+use hedgerow::drift::profile::{Profile, Source};
 
 use super::*;
 use crate::support::{copy, enlist};
@@ -194,6 +195,11 @@ async fn unknown_categories_are_unseen_and_not_missing() {
         1 => Cell::Number([10.0, 20.0, 30.0, 45.0][row / 4 % 4]),
         _ => Cell::Number(numbers[row][column]),
     });
+    // Served rows had what the model does not know as missing; training data names it.
+    let profile = Profile {
+        source: Source::Training,
+        ..profile
+    };
     std::fs::write(place.join("profile.json"), profile.json().unwrap()).unwrap();
     let running = start(settings(models.path(), "")).await;
     let ready = until_ready(&running, "m").await;
