@@ -1,6 +1,8 @@
 //! Rules at the door, over both protocols: what is refused, flagged and changed, what is counted, and
 //! what a profile beside a model implies.
 
+mod recorded;
+
 use std::path::Path;
 
 use hedgerow::api::grpc::pb;

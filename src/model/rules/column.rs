@@ -189,6 +189,11 @@ impl Ruled {
         verdict
     }
 
+    /// Whether any of its rules changes a value.
+    pub fn clamps(&self) -> bool {
+        self.tallies().any(|(_, it)| it.action == Action::Clamp)
+    }
+
     /// The rule of one kind.
     pub fn tally(&self, kind: Kind) -> Option<&Tally> {
         self.tallies[kind as usize].as_ref()
