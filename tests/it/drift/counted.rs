@@ -5,7 +5,7 @@ use hedgerow::drift::build::served;
 use hedgerow::drift::profile::{Profile, Source};
 
 use super::*;
-use crate::support::{copy, enlist};
+use crate::support::{copy, copy_plain, enlist};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_request_is_sampled_evenly() {
@@ -131,7 +131,7 @@ async fn what_a_challenger_answers_takes_nothing_of_what_may_be_watched() {
 async fn explained_rows_are_counted_with_their_scores() {
     let models = tempfile::tempdir().unwrap();
     let place = models.path().join("m/1");
-    copy("models/diabetes-lgbm/1", &place);
+    copy_plain("models/diabetes-lgbm/1", &place);
     let names: Vec<String> = "age sex bmi bp s1 s2 s3 s4 s5 s6"
         .split(' ')
         .map(str::to_string)

@@ -123,7 +123,7 @@ async fn a_record_has_what_was_sent_and_each_revision_its_own_clamp() {
 async fn drift_sees_what_was_clamped() {
     let models = tempfile::tempdir().unwrap();
     let dir = models.path().join("m/1");
-    copy(FRAUD, &dir);
+    copy_plain(FRAUD, &dir);
     let (names, golden) = golden(FRAUD);
     let columns: Vec<(String, Kind)> = names.iter().map(|it| (it.clone(), Kind::Number)).collect();
     let profile = build::served(&columns, 4, 400, |row, _| Cell::Number(row as f64 / 400.0));
