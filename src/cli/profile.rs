@@ -22,7 +22,7 @@ use self::passes::Passes;
 use self::plan::Plan;
 use crate::drift::bins::Bins;
 use crate::drift::build::{self, Counter, Labels};
-use crate::drift::profile::{Profile, Source, VERSION};
+use crate::drift::profile::{Numbers, Profile, Source, VERSION, Values};
 use crate::model::revision;
 
 /// Count what a model was trained on, so that a server can notice drift.
@@ -153,7 +153,14 @@ fn make(arguments: &Arguments) -> Result<Made, String> {
         ));
     }
     let features = plan.features.iter().zip(second.features);
-    let features = features.map(|(feature, counter)| counter.feature(&feature.name));
+    let is_single = model.as_ref().is_some_and(Model::is_single);
+    let features = features.map(|(feature, counter)| {
+        let mut feature = counter.feature(&feature.name);
+        if is_single && let Values::Number(numbers) = &mut feature.values {
+            shorten(numbers);
+        }
+        feature
+    });
     let calibration = second.labels.map(Labels::calibration);
     if let Some(None) = calibration {
         let note = "the label has one value only: no estimate of the model's quality from it";
@@ -175,6 +182,18 @@ fn make(arguments: &Arguments) -> Result<Made, String> {
     };
     check(&profile, model.as_ref())?;
     Ok(Made { profile, notes })
+}
+
+/// Writes what are numbers of 32 bits with no more digits than those need: 0.1, not
+/// 0.10000000149011612. A model that reads 32 bits takes both for the same.
+fn shorten(numbers: &mut Numbers) {
+    let range = numbers.range.iter_mut().flatten();
+    for value in numbers.edges.iter_mut().chain(range) {
+        let single = *value as f32;
+        if f64::from(single) == *value {
+            *value = single.to_string().parse().unwrap_or(*value);
+        }
+    }
 }
 
 /// Whether a server would take it.

@@ -211,6 +211,36 @@ fn a_model_counts_the_scores_that_it_serves_and_the_labels() {
 }
 
 #[test]
+fn a_number_is_counted_where_the_model_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    const CARDS: &str = "models/fraud-xgb/1";
+    let names = model(CARDS).signature.names().to_vec();
+    let columns = names.join(",");
+    // Of 32 such numbers one is a number of 32 bits.
+    let card = |row: u64| 412_345_600 + row;
+    let rest = ",1".repeat(names.len() - 1);
+    let rows: Vec<String> = (0..500).map(|row| format!("{}{rest}", card(row))).collect();
+    let data = write(
+        dir.path(),
+        "cards.csv",
+        format!("{columns}\n{}\n", rows.join("\n")),
+    );
+    let found = profile(&data, &["--model", CARDS]);
+    let Values::Number(numbers) = &found.features[0].values else {
+        panic!("{found:?}")
+    };
+    assert!(numbers.edges.len() > 5, "{numbers:?}");
+    let mut counts = vec![0; numbers.counts.len()];
+    for row in 0..500 {
+        let served = f64::from(card(row) as f32);
+        counts[numbers
+            .edges
+            .partition_point(|edge| f64::from(*edge as f32) <= served)] += 1;
+    }
+    assert_eq!(numbers.counts, counts);
+}
+
+#[test]
 fn categories_are_those_of_the_model() {
     let dir = tempfile::tempdir().unwrap();
     let model = model(CHURN);
