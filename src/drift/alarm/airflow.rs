@@ -113,12 +113,23 @@ impl Caller {
 
     /// Triggers the run, or finds that it was triggered. Gives its id.
     pub fn call(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
+        let is_remembered = self.session().version.is_some();
+        let mut started = self.trigger(attempt, alarm);
+        if is_remembered && started.as_ref().is_err_and(|failure| failure.missing) {
+            // The server was upgraded, or there is no such DAG.
+            started = self.trigger(attempt, alarm);
+        }
+        started
+    }
+
+    /// Triggers the run by the version that is set, remembered or found; a refusal is a reason to
+    /// forget.
+    fn trigger(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
         let started = match self.version(attempt)? {
             Version::Two => self.trigger_two(attempt, alarm),
             Version::Auto | Version::Three => self.trigger_three(attempt, alarm),
         };
         if started.as_ref().is_err_and(|failure| failure.permanent) {
-            // The server may be another one than it was.
             *self.session() = Session::default();
         }
         started

@@ -145,14 +145,29 @@ fn a_server_that_was_upgraded_is_looked_at_again() {
     let ((), _) = with_server(reply, |url| {
         let hooks = hooks(url, Version::Auto);
         assert!(hooks.call(Target::Airflow, &other_alarm(1)).is_ok());
-        assert!(
-            hooks
-                .call(Target::Airflow, &other_alarm(3))
-                .unwrap_err()
-                .permanent
-        );
-        assert!(hooks.call(Target::Airflow, &other_alarm(4)).is_ok());
+        assert!(hooks.call(Target::Airflow, &other_alarm(3)).is_ok());
     });
+}
+
+#[test]
+fn a_dag_that_is_missing_is_looked_for_once_more() {
+    // It is there for the first run only.
+    let reply = |requests: &[Request]| {
+        let runs = requests.iter().filter(|r| r.line.ends_with("/dagRuns"));
+        match requests.last().unwrap().line.ends_with("/dagRuns") && runs.count() > 1 {
+            true => says(404, r#"{"detail":"no DAG"}"#),
+            false => three(requests),
+        }
+    };
+    let ((), requests) = with_server(reply, |url| {
+        let hooks = hooks(url, Version::Auto);
+        hooks.call(Target::Airflow, &other_alarm(1)).unwrap();
+        let failure = hooks.call(Target::Airflow, &other_alarm(3)).unwrap_err();
+        assert!(failure.permanent);
+        assert_eq!(failure.reason, "Airflow answered 404: no DAG");
+    });
+    let runs = requests.iter().filter(|r| r.line.ends_with("/dagRuns"));
+    assert_eq!(runs.count(), 3);
 }
 
 #[test]

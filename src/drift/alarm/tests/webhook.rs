@@ -60,22 +60,45 @@ fn answers_are_worth_another_try_or_not() {
         let (result, _) = try_once(|_| says(status, "no\u{1b}[2J\r\nmore"), 8_000);
         let failure = result.unwrap_err();
         assert_eq!(failure.permanent, permanent, "{status}");
-        let expected = format!("the webhook answered {status}: no [2J  more");
+        let expected = format!("the webhook answered {status}");
         assert_eq!(failure.reason, expected);
     }
 }
 
 #[test]
+fn a_page_that_repeats_the_request_is_not_told() {
+    let echo = |requests: &[Request]| {
+        let request = requests.last().unwrap();
+        says(404, format!("no {}, {}", request.line, request.head))
+    };
+    let failure = try_once(echo, 8_000).0.unwrap_err();
+    assert_eq!(failure.reason, "the webhook answered 404");
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
-    for status in [301, 302, 303, 307, 308] {
-        let to = "location: /elsewhere\r\n";
+    for (status, to, told) in [
+        (301, "location: /T0/secret/\r\n", ""),
+        (302, "location: //other.example/T0/secret\r\n", ""),
+        (303, "location: https://me:secret@other.example/\r\n", ""),
+        (
+            307,
+            "location: https://other.example/T0/secret?key=secret\r\n",
+            " (https://other.example)",
+        ),
+        (
+            308,
+            "location: https://other.example\r\n",
+            " (https://other.example)",
+        ),
+    ] {
         let (result, requests) = try_once(|_| Reply::Says(status, to, String::new()), 8_000);
         let failure = result.unwrap_err();
         assert!(failure.permanent);
         assert_eq!(
             failure.reason,
             format!(
-                "the webhook answered {status} (/elsewhere); redirects are not followed, set the \
+                "the webhook answered {status}{told}; redirects are not followed, set the \
                  address that answers"
             )
         );
@@ -87,10 +110,7 @@ fn a_redirect_is_not_followed() {
 fn of_a_body_without_an_end_only_the_start_is_read() {
     assert_eq!(try_once(|_| Reply::Endless(200), 8_000).0, Ok(None));
     let failure = try_once(|_| Reply::Endless(400), 8_000).0.unwrap_err();
-    assert!(
-        failure.permanent && failure.reason.ends_with("xxx…"),
-        "{failure:?}"
-    );
+    assert!(failure.permanent, "{failure:?}");
 }
 
 #[test]
