@@ -1,5 +1,7 @@
 //! Problems of a configuration, each with its place, and the checks that need more than one key.
 
+pub mod drift;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,6 +129,33 @@ pub fn horizons(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>)
         let of = slot.map_or(String::new(), |slot| format!(" of slot \"{slot}\""));
         let reason = format!(
             "the label_horizon{of} is longer than journal.retention_days, {days}: its predictions would leave before they count"
+        );
+        problems.push(Problem {
+            place: entry.place.clone(),
+            message: entry.message(&reason),
+        });
+    }
+}
+
+/// A prediction that waits to be exported for as long as it stays in the journal never leaves it for a
+/// file. To blame is the wait, or where that is the default, the retention.
+pub fn exports(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let days = config.journal.retention_days;
+    let is_kept = days == 0 || config.export.wait_ms < days.saturating_mul(DAY_MS);
+    if is_kept || config.export.dir.is_none() {
+        return;
+    }
+    let set = |section: &str, name: &str| {
+        let is_it = |entry: &&Entry| entry.key.section == section && entry.key.name == name;
+        entries.iter().rfind(is_it)
+    };
+    let entry = set("export", "wait").or_else(|| set("journal", "retention_days"));
+    let Some(entry) = entry else {
+        return;
+    };
+    if problems.iter().all(|it| it.place != entry.place) {
+        let reason = format!(
+            "export.wait is not shorter than journal.retention_days, {days}: predictions would leave before they are exported"
         );
         problems.push(Problem {
             place: entry.place.clone(),

@@ -224,6 +224,12 @@ impl Key {
         format!("{}.{}", self.section, self.name)
     }
 
+    /// Whether its values are never to be told.
+    pub fn is_secret(&self) -> bool {
+        let ends = ["_password", "_token", "_auth"];
+        ends.iter().any(|end| self.name.ends_with(end))
+    }
+
     /// Stores a value, for one slot or for all.
     ///
     /// # Errors

@@ -58,6 +58,12 @@ impl Entry {
     /// # Errors
     /// What was expected.
     pub fn apply(&self, config: &mut Config) -> Result<(), String> {
+        match &self.value {
+            Value::Text(_) | Value::Word(_) => {}
+            // It may be the secret without its quotes.
+            _ if self.key.is_secret() => return Err("expected a text in quotes".to_string()),
+            _ => {}
+        }
         self.key.apply(config, self.slot.as_deref(), &self.value)
     }
 
