@@ -126,7 +126,7 @@ impl Profile {
 
     fn described(&self) -> String {
         match (self.rows, &self.reason) {
-            (Some(rows), _) => format!("{rows} rows: drift is watched"),
+            (Some(rows), _) => format!("profile of {rows} rows"),
             (None, Some(reason)) => format!("refused: {reason}"),
             (None, None) => "no profile.json: hedgerow profile makes one".to_string(),
         }
@@ -425,6 +425,18 @@ mod tests {
         let all = wrapped(names, Amount::All);
         assert!(all.concat().ends_with("feature_117"));
         assert!(wrapped(Vec::new(), Amount::Some).is_empty());
+    }
+
+    #[test]
+    fn a_profile_is_told_by_its_rows() {
+        let profile = |rows, reason| Profile {
+            state: "",
+            rows,
+            reason,
+        };
+        assert_eq!(profile(Some(7), None).described(), "profile of 7 rows");
+        let refused = profile(None, Some("why".to_string()));
+        assert_eq!(refused.described(), "refused: why");
     }
 
     #[test]
