@@ -15,6 +15,10 @@ targets=("$@")
 # Coverage feedback is an unstable compiler flag; the pinned stable compiler has it all the same.
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do
+    if [ -z "${model[$target]:-}" ]; then
+        echo "no target \"$target\"; there are ${!model[*]}" >&2
+        exit 1
+    fi
     # New finds go to an ignored folder; the committed corpus and the golden models are read.
     found=fuzz/artifacts/corpus/$target
     seeds=fuzz/artifacts/seeds/$target

@@ -161,7 +161,8 @@ impl Drop for Site {
     }
 }
 
-/// Looks until nothing more is due, without the time that numbers take to settle; the first look only learns which numbers are settled.
+/// Looks until nothing more is due, without the time that numbers take to settle; the first look only
+/// learns which they are.
 fn look(exporter: &mut Exporter) {
     for _ in 0..2 {
         while exporter.look().unwrap() {}
