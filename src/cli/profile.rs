@@ -11,7 +11,7 @@ mod plan;
 mod summary;
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Stop after this many rows.
     #[arg(long, value_name = "N")]
     rows: Option<NonZeroU64>,
-    /// Write the profile to this file. A profile that is there is replaced.
+    /// Write the profile to this file, or with - to standard output. A profile that is there is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file even if it is no profile.
@@ -83,6 +83,12 @@ struct Made {
 }
 
 impl Arguments {
+    /// The file to write; `None` is standard output.
+    fn file(&self) -> Option<&Path> {
+        let output = self.output.as_deref();
+        output.filter(|it| *it != Path::new("-"))
+    }
+
     fn rows_max(&self) -> u64 {
         self.rows.map_or(u64::MAX, NonZeroU64::get)
     }
@@ -107,7 +113,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
     let mut text = profile.json().map_err(|error| error.to_string())?;
     text.push('\n');
-    let Some(output) = &arguments.output else {
+    let Some(output) = arguments.file() else {
         super::complain(summary::table(profile).trim_end());
         return Ok(text);
     };
@@ -120,8 +126,10 @@ fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
 }
 
 fn make(arguments: &Arguments) -> Result<Made, String> {
-    if let Some(output) = &arguments.output {
-        output::check(output, arguments.force)?;
+    match arguments.file() {
+        Some(output) => output::check(output, arguments.force)?,
+        None if arguments.json => return Err("--json wants the profile in a file".to_string()),
+        None => {}
     }
     let files = Files::find(&arguments.data)?;
     let model = arguments.model.as_deref().map(Model::load).transpose()?;

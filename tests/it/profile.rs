@@ -360,6 +360,34 @@ fn a_profile_is_replaced_and_no_other_file() {
 }
 
 #[test]
+fn a_dash_is_standard_output_and_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = write(dir.path(), "data.csv", "a,b\n1,2\n3,\n");
+    let run = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["profile", "data.csv", "-o", "-"])
+            .args(more)
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
+    };
+    let output = run(&[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("2 rows"), "{said}");
+    assert_eq!(output.stdout, self::run(&[&data], &[]).stdout);
+    assert_eq!(Profile::parse(&output.stdout).unwrap().rows, 2);
+    let refused = run(&["--json"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused.stdout.is_empty() && said.contains("--json"),
+        "{said}"
+    );
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 1, "nothing but the data");
+}
+
+#[test]
 fn what_is_wrong_with_data_is_said_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -459,6 +487,7 @@ fn a_broken_parquet_file_is_refused_and_never_a_panic() {
         let output = run(&[&data], &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
         refused += usize::from(output.status.code() == Some(1));
         assert!(
             said.contains("d.parquet: ") || output.status.success(),

@@ -238,7 +238,15 @@ impl<T: Copy + Into<f64> + Display + Debug> Walk<'_, T> {
             Kind::Range if value.into() < ruled.low => {
                 format!("{} is below {}", short(value), bound(ruled.low))
             }
-            Kind::Range => format!("{} is above {}", short(value), bound(ruled.high)),
+            Kind::Range if value.into() > ruled.high => {
+                format!("{} is above {}", short(value), bound(ruled.high))
+            }
+            // It would have become the nearest whole number.
+            Kind::Range => format!(
+                "no whole number is from {} to {}",
+                bound(ruled.low),
+                bound(ruled.high)
+            ),
             Kind::Whole => format!("{} is not a whole number", short(value)),
             Kind::Category => "the category is not one of those that are allowed".to_string(),
             Kind::Required => "missing".to_string(),

@@ -319,6 +319,42 @@ fn a_check_changes_no_value_and_clamping_counts_and_refuses_nothing() {
 }
 
 #[test]
+fn a_value_is_rounded_within_the_range_that_it_was_sent_in() {
+    // Rules of `age`, what is sent, what it becomes, and how often its range and being whole are broken.
+    for (texts, sent, expected, range, whole) in [
+        (["age: ..9.8 reject", "age: whole clamp"], 9.7, 9.0, 0, 1),
+        (["age: 0.2.. flag", "age: whole clamp"], 0.3, 1.0, 0, 1),
+        (["age: ..9.2 clamp", "age: whole clamp"], 9.4, 9.0, 1, 1),
+        (["age: ..9 flag", "age: whole clamp"], 9.4, 9.0, 1, 1),
+        (["age: ..9 clamp", "age: whole flag"], 8.7, 8.7, 0, 1),
+        // No whole number lies within it.
+        (["age: 0.2..0.8 clamp", "*: whole clamp"], 0.4, 0.2, 1, 1),
+        (["age: 0.2..0.8 clamp", "*: whole clamp"], 0.7, 0.8, 1, 1),
+        (["age: 0.2..0.8 flag", "*: whole clamp"], 0.4, 0.2, 1, 1),
+    ] {
+        let rules = rules(&texts);
+        let mut changed = rows(&[[0.0, sent, 1.0, 0.0]]);
+        apply(&rules, &mut changed, &[]).unwrap();
+        assert_eq!(values(&changed)[1], expected, "{texts:?}: {sent}");
+        let of = |kind: &str| {
+            let mut of_age = counts(&rules).into_iter().filter(|it| it.0 == "age");
+            of_age.find(|it| it.1 == kind).map_or(0, |it| it.3)
+        };
+        assert_eq!((of("range"), of("whole")), (range, whole), "{texts:?}");
+    }
+    let error = refused(
+        &["age: ..9 reject", "age: whole clamp"],
+        [0.0, 9.4, 1.0, 0.0],
+    );
+    assert!(error.contains("9.4 is above 9"), "{error}");
+    let none = ["age: 0.2..0.8 reject", "*: whole clamp"];
+    assert_eq!(
+        refused(&none, [0.0, 0.4, 1.0, 0.0]),
+        "feature \"age\", row 0: no whole number is from 0.2 to 0.8 (validate.rules)"
+    );
+}
+
+#[test]
 fn what_is_written_for_a_feature_comes_before_what_is_for_all_and_both_before_defaults() {
     let default = |text: &str| text.parse::<Rule>().unwrap();
     let defaults = [
