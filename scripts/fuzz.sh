@@ -15,13 +15,17 @@ targets=("$@")
 # Coverage feedback is an unstable compiler flag; the pinned stable compiler has it all the same.
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do
+    if [ -z "${model[$target]:-}" ]; then
+        echo "no target \"$target\"; there are ${!model[*]}" >&2
+        exit 1
+    fi
     # New finds go to an ignored folder; the committed corpus and the golden models are read.
     found=fuzz/artifacts/corpus/$target
     seeds=fuzz/artifacts/seeds/$target
     mkdir -p "$found" "$seeds" "fuzz/corpus/$target"
-    # No golden model has a profile.
-    for path in $(compgen -G "tests/golden/*/${model[$target]}"); do
-        cp "$path" "$seeds/$(basename "$(dirname "$path")")"
+    # A folder without such a file is no failure.
+    for path in tests/golden/*/"${model[$target]}" examples/fraud-stream/models/fraud/*/"${model[$target]}"; do
+        [ ! -e "$path" ] || cp "$path" "$seeds/$(basename "$(dirname "$path")")"
     done
     # The address sanitizer would find little here and halves the speed; memory has a limit anyway.
     cargo fuzz run --release --sanitizer none "$target" "$found" "fuzz/corpus/$target" "$seeds" -- \

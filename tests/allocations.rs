@@ -61,7 +61,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-const REQUESTS: u64 = 2000;
+/// Requests of a round, and rounds. The lowest round counts: how often the server wakes up for the
+/// parts of a body, and what other threads do meanwhile, is the machine's affair.
+const ROUND: u64 = 200;
+const ROUNDS: u64 = 10;
+const REQUESTS: u64 = ROUND * ROUNDS;
 
 /// What serving may take per request: requests to the allocator, and bytes.
 struct Budget {
@@ -74,19 +78,17 @@ fn check(what: &str, budget: &Budget, mut ask: impl FnMut()) {
     for _ in 0..200 {
         ask();
     }
-    let before = (
-        ALLOCATIONS.load(Ordering::Relaxed),
-        BYTES.load(Ordering::Relaxed),
-    );
-    for _ in 0..REQUESTS {
-        ask();
+    let mut lowest = (u64::MAX, u64::MAX);
+    for _ in 0..ROUNDS {
+        let before = [&ALLOCATIONS, &BYTES].map(|it| it.load(Ordering::Relaxed));
+        for _ in 0..ROUND {
+            ask();
+        }
+        let after = [&ALLOCATIONS, &BYTES].map(|it| it.load(Ordering::Relaxed));
+        let each = |index: usize| (after[index] - before[index] + ROUND / 2) / ROUND;
+        lowest = (lowest.0.min(each(0)), lowest.1.min(each(1)));
     }
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before.0;
-    let bytes = BYTES.load(Ordering::Relaxed) - before.1;
-    let (allocations, bytes) = (
-        (allocations + REQUESTS / 2) / REQUESTS,
-        (bytes + REQUESTS / 2) / REQUESTS,
-    );
+    let (allocations, bytes) = lowest;
     println!("{what}: {allocations} allocations, {bytes} bytes a request");
     assert!(
         allocations <= budget.allocations && bytes <= budget.bytes,
@@ -195,10 +197,8 @@ fn predictions_stay_within_their_allocation_budgets() {
         .enable_all()
         .build()
         .unwrap();
-    let running = start(
-        &server,
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("models"),
-    );
+    let models = sample();
+    let running = start(&server, models.path());
     let names: Vec<String> = {
         let revision = running.shared.server.revision("fraud-xgb", None).unwrap();
         let columns = revision.signature.columns.iter();
@@ -300,8 +300,8 @@ fn start(runtime: &Runtime, models: &Path) -> Running {
     })
 }
 
-/// The same of a revision with a profile: its rows are copied, put in a queue, taken out and counted.
-fn watched(runtime: &Runtime, names: &[String]) {
+/// A folder with a sample model without its profile: nobody watches it.
+fn sample() -> tempfile::TempDir {
     let models = tempfile::tempdir().unwrap();
     let place = models.path().join("fraud-xgb/1");
     std::fs::create_dir_all(&place).unwrap();
@@ -309,6 +309,12 @@ fn watched(runtime: &Runtime, names: &[String]) {
     for file in ["model.ubj", "signature.json"] {
         std::fs::copy(from.join(file), place.join(file)).unwrap();
     }
+    models
+}
+
+/// The same of a revision with a profile: its rows are copied, put in a queue, taken out and counted.
+fn watched(runtime: &Runtime, names: &[String]) {
+    let models = sample();
     let columns: Vec<(String, Kind)> = names
         .iter()
         .map(|name| (name.clone(), Kind::Number))
@@ -316,7 +322,8 @@ fn watched(runtime: &Runtime, names: &[String]) {
     let profile = build::served(&columns, 20, 2000, |row, column| {
         build::Cell::Number(((row * 7919 + column * 31) % 2000) as f64)
     });
-    std::fs::write(place.join("profile.json"), profile.json().unwrap()).unwrap();
+    let place = models.path().join("fraud-xgb/1/profile.json");
+    std::fs::write(place, profile.json().unwrap()).unwrap();
     let running = start(runtime, models.path());
     let http = running.addresses.http;
     let path = "/v2/models/fraud-xgb/infer";

@@ -24,9 +24,9 @@ use words::context;
 /// by feature, worst first. The reference is the profile.json beside the model (see "hedgerow
 /// profile"), or, with drift.watch = "on", the first rows that were served.
 ///
-/// The exit code is 0 whatever was found; with --fail-on it is 1 when the verdict is as bad as that. It
-/// is 1 too when nothing is watched, because the profile is refused or drift is off, and when the server
-/// could not be asked. Too few rows are no drift.
+/// The exit code is 0 whatever was found; with --fail-on it is 1 when the verdict is as bad as that, and
+/// when there can be none: the reference is refused, or drift is not watched. While there are too few
+/// rows for a verdict it is 0. It is 1 too when the server could not be asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hedgerow drift fraud
@@ -69,7 +69,7 @@ pub struct Arguments {
         conflicts_with_all = ["html", "fail_on"]
     )]
     watch: Option<u64>,
-    /// Exit with 1 when the verdict is this one, or a worse one.
+    /// Exit with 1 when the verdict is this one or a worse one, or nothing is watched; too few rows: 0.
     #[arg(long, value_enum, value_name = "VERDICT")]
     fail_on: Option<Limit>,
 }
@@ -105,8 +105,8 @@ struct View {
 struct Look {
     text: String,
     verdict: Verdict,
-    /// The profile is refused, or drift is off: nothing would be found.
-    is_blind: bool,
+    /// Whether there will be a verdict.
+    is_watched: bool,
 }
 
 /// Asks, and shows what is answered.
@@ -126,10 +126,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         return Watch { seconds, json }.run(first.text, again);
     }
     let printed = super::print(&first.text);
-    match arguments
-        .fail_on
-        .is_some_and(|limit| first.is_blind || limit.is_reached(first.verdict))
-    {
+    match arguments.fail_on.is_some_and(|limit| first.fails(limit)) {
         true => ExitCode::FAILURE,
         false => printed,
     }
@@ -146,15 +143,14 @@ fn look(client: &Client, arguments: &Arguments, view: &View) -> Result<Look, Str
         (false, Some(path)) => format!("{}: {}\n", path.display(), context(&report)),
         (false, None) => page::text(&report, view),
     };
-    let verdict = report.verdict;
     let is_blind = matches!(
         report.reference,
         Reference::Off { .. } | Reference::Refused { .. }
     );
     Ok(Look {
         text,
-        verdict,
-        is_blind,
+        verdict: report.verdict,
+        is_watched: !is_blind,
     })
 }
 
@@ -181,6 +177,12 @@ impl Which {
             Which::Long => window.name == "long",
             Which::Both => true,
         }
+    }
+}
+
+impl Look {
+    fn fails(&self, limit: Limit) -> bool {
+        !self.is_watched || limit.is_reached(self.verdict)
     }
 }
 

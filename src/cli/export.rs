@@ -119,7 +119,7 @@ fn open(store: &str) -> Result<Box<dyn Store>, String> {
             "{store}: no journal; expected a folder with journal.db"
         ));
     }
-    journal::open(store).map_err(|error| error.to_string())
+    journal::open_to_read(store).map_err(|error| error.to_string())
 }
 
 fn moment(text: &str) -> Result<i64, String> {

@@ -428,6 +428,18 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_is_told_by_its_rows() {
+        let profile = |rows, reason| Profile {
+            state: "",
+            rows,
+            reason,
+        };
+        assert_eq!(profile(Some(7), None).described(), "of 7 rows");
+        let refused = profile(None, Some("why".to_string()));
+        assert_eq!(refused.described(), "refused: why");
+    }
+
+    #[test]
     fn amounts_have_units() {
         assert_eq!(bytes(17), "17 B");
         assert_eq!(bytes(1536), "1.5 KiB");

@@ -11,7 +11,7 @@ mod plan;
 mod summary;
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +22,7 @@ use self::passes::Passes;
 use self::plan::Plan;
 use crate::drift::bins::Bins;
 use crate::drift::build::{self, Counter, Labels};
-use crate::drift::profile::{Profile, Source, VERSION};
+use crate::drift::profile::{Numbers, Profile, Source, VERSION, Values};
 use crate::model::revision;
 
 /// Count what a model was trained on, so that a server can notice drift.
@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Stop after this many rows.
     #[arg(long, value_name = "N")]
     rows: Option<NonZeroU64>,
-    /// Write the profile to this file. A profile that is there is replaced.
+    /// Write the profile to this file, or with - to standard output. A profile that is there is replaced.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file even if it is no profile.
@@ -83,6 +83,12 @@ struct Made {
 }
 
 impl Arguments {
+    /// The file to write; `None` is standard output.
+    fn file(&self) -> Option<&Path> {
+        let output = self.output.as_deref();
+        output.filter(|it| *it != Path::new("-"))
+    }
+
     fn rows_max(&self) -> u64 {
         self.rows.map_or(u64::MAX, NonZeroU64::get)
     }
@@ -107,7 +113,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
     let mut text = profile.json().map_err(|error| error.to_string())?;
     text.push('\n');
-    let Some(output) = &arguments.output else {
+    let Some(output) = arguments.file() else {
         super::complain(summary::table(profile).trim_end());
         return Ok(text);
     };
@@ -120,8 +126,10 @@ fn told(arguments: &Arguments, profile: &Profile) -> Result<String, String> {
 }
 
 fn make(arguments: &Arguments) -> Result<Made, String> {
-    if let Some(output) = &arguments.output {
-        output::check(output, arguments.force)?;
+    match arguments.file() {
+        Some(output) => output::check(output, arguments.force)?,
+        None if arguments.json => return Err("--json wants the profile in a file".to_string()),
+        None => {}
     }
     let files = Files::find(&arguments.data)?;
     let model = arguments.model.as_deref().map(Model::load).transpose()?;
@@ -153,7 +161,14 @@ fn make(arguments: &Arguments) -> Result<Made, String> {
         ));
     }
     let features = plan.features.iter().zip(second.features);
-    let features = features.map(|(feature, counter)| counter.feature(&feature.name));
+    let is_single = model.as_ref().is_some_and(Model::is_single);
+    let features = features.map(|(feature, counter)| {
+        let mut feature = counter.feature(&feature.name);
+        if is_single && let Values::Number(numbers) = &mut feature.values {
+            shorten(numbers);
+        }
+        feature
+    });
     let calibration = second.labels.map(Labels::calibration);
     if let Some(None) = calibration {
         let note = "the label has one value only: no estimate of the model's quality from it";
@@ -175,6 +190,18 @@ fn make(arguments: &Arguments) -> Result<Made, String> {
     };
     check(&profile, model.as_ref())?;
     Ok(Made { profile, notes })
+}
+
+/// Writes what are numbers of 32 bits with no more digits than those need: 0.1, not
+/// 0.10000000149011612. A model that reads 32 bits takes both for the same.
+fn shorten(numbers: &mut Numbers) {
+    let range = numbers.range.iter_mut().flatten();
+    for value in numbers.edges.iter_mut().chain(range) {
+        let single = *value as f32;
+        if f64::from(single) == *value {
+            *value = single.to_string().parse().unwrap_or(*value);
+        }
+    }
 }
 
 /// Whether a server would take it.

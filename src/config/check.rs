@@ -1,12 +1,13 @@
 //! Problems of a configuration, each with its place, and the checks that need more than one key.
 
+pub mod drift;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Config;
 use super::source::Entry;
-use crate::drift;
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,26 +137,41 @@ pub fn horizons(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>)
     }
 }
 
-/// What of drift's settings goes against each other.
-fn contradiction(drift: &drift::SlotSettings) -> Option<String> {
-    let (lengths, limits) = (drift.lengths, drift.terms.thresholds);
-    if lengths.short_ms > lengths.long_ms {
-        return Some("drift.short_window is longer than drift.long_window".to_string());
+/// A prediction that waits to be exported for as long as it stays in the journal never leaves it for a
+/// file. To blame is the wait, or where that is the default, the retention.
+pub fn exports(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let days = config.journal.retention_days;
+    let is_kept = days == 0 || config.export.wait_ms < days.saturating_mul(DAY_MS);
+    if is_kept || config.export.dir.is_none() {
+        return;
     }
-    (limits.act < limits.watch).then(|| "drift.psi_act is below drift.psi_watch".to_string())
+    let set = |section: &str, name: &str| {
+        let is_it = |entry: &&Entry| entry.key.section == section && entry.key.name == name;
+        entries.iter().rfind(is_it)
+    };
+    let entry = set("export", "wait").or_else(|| set("journal", "retention_days"));
+    let Some(entry) = entry else {
+        return;
+    };
+    if problems.iter().all(|it| it.place != entry.place) {
+        let reason = format!(
+            "export.wait is not shorter than journal.retention_days, {days}: predictions would leave before they are exported"
+        );
+        problems.push(Problem {
+            place: entry.place.clone(),
+            message: entry.message(&reason),
+        });
+    }
 }
 
-/// What an alarm calls needs more than an address, and a short window is not longer than a long one.
-/// Says nothing while one of its keys is still wrong.
+/// What an alarm calls needs more than an address. Says nothing while one of its keys is still wrong.
 pub fn calls(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
     let all = (None, &config.drift.slot);
     let of_slots = config.drift.slots.iter();
     let of_slots = of_slots.map(|(name, drift)| (Some(name.as_str()), drift));
     for (slot, drift) in std::iter::once(all).chain(of_slots) {
-        let reason = match (contradiction(drift), drift.calls.hooks()) {
-            (Some(reason), _) => reason,
-            (None, Err((_, reason))) => reason,
-            (None, Ok(_)) => continue,
+        let Err((_, reason)) = drift.calls.hooks() else {
+            continue;
         };
         let is_call = |entry: &&Entry| {
             let of = entry.slot.as_deref();

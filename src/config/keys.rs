@@ -224,6 +224,12 @@ impl Key {
         format!("{}.{}", self.section, self.name)
     }
 
+    /// Whether its values are never to be told.
+    fn is_secret(&self) -> bool {
+        let ends = ["_password", "_token", "_auth"];
+        ends.iter().any(|end| self.name.ends_with(end))
+    }
+
     /// Stores a value, for one slot or for all.
     ///
     /// # Errors
@@ -234,14 +240,14 @@ impl Key {
         slot: Option<&str>,
         value: &Value,
     ) -> Result<(), String> {
-        let secret = ["_password", "_token", "_auth"];
-        let is_secret = secret.iter().any(|end| self.name.ends_with(end));
         let applied = self.set(config, slot, value);
         // A message is not to repeat what it may be.
-        applied.map_err(|reason| match (is_secret, reason.split_once(", got ")) {
-            (true, Some((expected, _))) => expected.to_string(),
-            _ => reason,
-        })
+        applied.map_err(
+            |reason| match (self.is_secret(), reason.split_once(", got ")) {
+                (true, Some((expected, _))) => expected.to_string(),
+                _ => reason,
+            },
+        )
     }
 
     fn set(&self, config: &mut Config, slot: Option<&str>, value: &Value) -> Result<(), String> {

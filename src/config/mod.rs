@@ -121,7 +121,10 @@ impl Config {
         }
         check::listeners(&config, &entries, &mut problems);
         check::horizons(&config, &entries, &mut problems);
+        check::exports(&config, &entries, &mut problems);
         check::calls(&config, &entries, &mut problems);
+        check::drift::limits(&config, &entries, &mut problems);
+        check::drift::targets(&config, &entries, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }

@@ -226,6 +226,111 @@ fn a_horizon_that_outlives_the_journal_is_a_problem_where_it_stands() {
 }
 
 #[test]
+fn a_wait_that_outlives_the_journal_is_a_problem_where_it_stands() {
+    let told = |place: &str, days: u32| {
+        format!(
+            "hedgerow.toml:{place}: export.wait is not shorter than journal.retention_days, {days}: predictions would leave before they are exported"
+        )
+    };
+    let text = "[export]\ndir = \"x\"\nwait = \"90d\"\n";
+    assert_eq!(bad(text, &[]), [told("3:8: export.wait", 90)]);
+    // The default wait is a day.
+    let short = "[export]\ndir = \"x\"\n[journal]\nretention_days = 1\n";
+    let place = "4:18: journal.retention_days";
+    assert_eq!(bad(short, &[]), [told(place, 1)]);
+    good(&text.replace("90d", "2159h"), &[]);
+    good(&text.replace("\"x\"", "\"\""), &[]);
+    good(&format!("{text}[journal]\nretention_days = 0\n"), &[]);
+}
+
+#[test]
+fn windows_and_thresholds_of_drift_are_in_order() {
+    for (text, expected) in [
+        (
+            "[drift]\nshort_window = \"25h\"",
+            "2:16: drift.short_window: short_window is longer than long_window",
+        ),
+        (
+            "[drift]\nlong_window = \"59m\"\n[slots.a.drift]\npsi_act = 1",
+            "2:15: drift.long_window: short_window is longer than long_window",
+        ),
+        (
+            "[drift]\nlong_window = \"2h\"\n[slots.a.drift]\nshort_window = \"3h\"",
+            "4:16: slots.a.drift.short_window: short_window is longer than long_window",
+        ),
+        (
+            "[drift]\nshort_window = \"999ms\"",
+            "2:16: drift.short_window: expected a second or more",
+        ),
+        (
+            "[drift]\nlong_window = \"0s\"",
+            "2:15: drift.long_window: expected a second or more",
+        ),
+        (
+            "[drift]\npsi_act = 0.09",
+            "2:11: drift.psi_act: psi_act, 0.09, is below psi_watch, 0.1",
+        ),
+        (
+            "[drift]\npsi_watch = 0.1\n[slots.a.drift]\npsi_watch = 0.3",
+            "4:13: slots.a.drift.psi_watch: psi_act, 0.25, is below psi_watch, 0.3",
+        ),
+    ] {
+        assert_eq!(
+            bad(text, &[]),
+            [format!("hedgerow.toml:{expected}")],
+            "{text}"
+        );
+    }
+    good(
+        "[drift]\nshort_window = \"1s\"\nlong_window = \"1s\"\npsi_watch = 0.2\npsi_act = 0.2",
+        &[],
+    );
+}
+
+#[test]
+fn what_is_said_of_a_target_without_an_address_is_a_problem() {
+    for (key, address) in [
+        ("webhook_token", "webhook_url"),
+        ("airflow_dag", "airflow_url"),
+        ("airflow_user", "airflow_url"),
+        ("airflow_password", "airflow_url"),
+        ("prefect_auth", "prefect_url"),
+    ] {
+        let all = format!("[drift]\n{key} = \"hidden\"\n");
+        let column = key.len() + 4;
+        assert_eq!(
+            bad(&all, &[]),
+            [format!(
+                "hedgerow.toml:2:{column}: drift.{key}: drift.{address} is not set"
+            )]
+        );
+        // It is for a slot's own address; another slot calls nobody.
+        if key == "webhook_token" {
+            let slot = "[slots.a.drift]\nwebhook_url = \"http://a/\"\n";
+            good(&format!("{all}{slot}[slots.b.drift]\npsi_act = 1\n"), &[]);
+            let none = format!("[slots.b.drift]\n{key} = \"hidden\"\n");
+            assert_eq!(bad(&format!("{slot}{none}"), &[]).len(), 1);
+            let wrong = format!("{all}webhook_url = \"a\"\n");
+            assert_eq!(bad(&wrong, &[]).len(), 1, "only the address");
+        }
+        good(&format!("[drift]\n{key} = \"\""), &[]);
+    }
+    let deployment = "[drift]\nprefect_deployment = \"a/b\"\n";
+    assert!(bad(deployment, &[])[0].ends_with("drift.prefect_url is not set"));
+}
+
+#[test]
+fn a_secret_without_quotes_is_not_told() {
+    for key in ["webhook_token", "airflow_password", "prefect_auth"] {
+        for value in ["4711", "4711.5", "true", "[4711]", "2026-01-01"] {
+            let got = bad(&format!("[drift]\n{key} = {value}"), &[]);
+            let place = format!("hedgerow.toml:2:{}: drift.{key}", key.len() + 4);
+            assert_eq!(got, [format!("{place}: expected a text in quotes")]);
+        }
+    }
+}
+
+#[test]
 fn a_slot_is_found_in_the_environment_without_regard_to_case() {
     let text = "[slots.Fraud-XGB.cache]\nttl_s = 5";
     let slots = |variable: &str| -> Vec<String> {
@@ -420,8 +525,11 @@ fn a_secret_is_not_repeated() {
 #[test]
 fn contradictions_of_drift_are_problems() {
     for (text, expected) in [
-        ("short_window = \"2d\"\n", "drift.short_window is longer"),
-        ("psi_act = 0.05\n", "drift.psi_act is below drift.psi_watch"),
+        (
+            "short_window = \"2d\"\n",
+            "short_window is longer than long_window",
+        ),
+        ("psi_act = 0.05\n", "psi_act, 0.05, is below psi_watch, 0.1"),
         (
             "airflow_url = \"http://airflow:8080\"\n",
             "drift.airflow_dag is not",

@@ -59,6 +59,8 @@ pub struct Limits {
     sample: usize,
     /// Different categories that a sketch tells apart.
     names: usize,
+    /// Those that get a count of their own.
+    counted: usize,
     /// Bins of a column.
     bins: usize,
 }
@@ -77,10 +79,13 @@ impl Limits {
         let columns = columns.max(1);
         let asked = bins.clamp(*BINS_RANGE.start(), *BINS_RANGE.end());
         // Values that are alone in their bin can at worst double the bins, and add one at each end.
-        let room = (CELLS_MAX / columns).saturating_sub(3) / 2;
+        let each = CELLS_MAX / columns;
+        let room = each.saturating_sub(3) / 2;
         Limits {
             sample: (16_000_000 / columns).clamp(1_000, 100_000),
             names: (2_000_000 / columns).clamp(category::NAMES, category::KNOWN_MAX),
+            // And one bin for all others, one for what is missing.
+            counted: category::NAMES.min(each.saturating_sub(2)),
             bins: asked.min(room.max(*BINS_RANGE.start())),
         }
     }
@@ -91,7 +96,7 @@ impl Sketch {
     pub fn new(kind: Kind, limits: Limits) -> Sketch {
         Sketch(match kind {
             Kind::Number => First::Number(number::Sketch::new(limits.sample, limits.bins)),
-            Kind::Category => First::Category(category::Sketch::new(limits.names)),
+            Kind::Category => First::Category(category::Sketch::new(limits.names, limits.counted)),
         })
     }
 

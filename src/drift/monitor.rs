@@ -172,7 +172,7 @@ impl Monitor {
         }
     }
 
-    /// The reference that all replicas use: the first that was written.
+    /// The reference that all replicas with the same settings use: the first that was written.
     fn common_reference(
         &self,
         journal: &Journal,
@@ -180,7 +180,15 @@ impl Monitor {
         champion: &Revision,
         own: Option<Profile>,
     ) -> Option<Profile> {
-        let (slot, mark) = (slot.to_string(), champion.mark().to_string());
+        // Other settings make another reference; the first under these stays.
+        let settings = self.shared.settings.of(slot);
+        let mark = format!(
+            "{} of {} rows in {} bins",
+            champion.mark(),
+            settings.reference_rows,
+            settings.bins
+        );
+        let slot = slot.to_string();
         let document = own.as_ref().and_then(|it| it.json().ok());
         let found = journal.run_blocking(move |store| match document {
             Some(document) => drift::put_reference(store, &slot, &mark, &document).map(Some),

@@ -134,7 +134,6 @@ impl Calls {
                     Some(password) => password.clone(),
                     None => return Err(missing("airflow_password", "airflow_url")),
                 },
-                conf: serde_json::Map::new(),
             }),
         };
         let prefect = match &self.prefect {

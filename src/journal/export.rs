@@ -72,7 +72,10 @@ pub struct Counts {
     files: AtomicU64,
     failures: AtomicU64,
     broken: AtomicU64,
-    /// When the oldest row that is in no complete file was due, milliseconds since 1970; 0: none is.
+    /// The number of the last row that is counted in `broken`: after a failure it is read again.
+    broken_to: AtomicI64,
+    /// When the oldest row that is in no complete file was due, or where none could be read, when that
+    /// failed first; milliseconds since 1970; 0: none is.
     due_ms: AtomicI64,
 }
 

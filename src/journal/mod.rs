@@ -246,6 +246,18 @@ pub fn open(store: &str) -> Result<Box<dyn Store>, StoreError> {
     Ok(Box::new(sqlite::Sqlite::open(Path::new(store))?))
 }
 
+/// Connects to a store that is there, to read: nothing is made, changed or brought up to date. Tables of
+/// an older version lack some of those of this one.
+///
+/// # Errors
+/// When there is none, or it was made by a newer Hedgerow.
+pub fn open_to_read(store: &str) -> Result<Box<dyn Store>, StoreError> {
+    if is_postgres(store) {
+        return Ok(Box::new(postgres::Postgres::open_to_read(store)?));
+    }
+    Ok(Box::new(sqlite::Sqlite::open_to_read(Path::new(store))?))
+}
+
 /// Work with what becomes of its result.
 fn command<T: Send + 'static>(
     work: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,

@@ -24,6 +24,10 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// A number of our own, for the lock that keeps two processes from making tables at once.
 const MAKING: i64 = 0x6865_6467_6572_6f77;
 
+/// What every connection begins with.
+const SESSION: &str =
+    "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET search_path = hedgerow";
+
 const DIALECT: Dialect = Dialect {
     serial: "BIGSERIAL PRIMARY KEY",
     bytes: "BYTEA",
@@ -42,6 +46,27 @@ impl Postgres {
     /// # Errors
     /// When the address is wrong, nobody answers there, or the tables are newer.
     pub fn open(address: &str) -> Result<Postgres, StoreError> {
+        let mut store = Postgres::connect(address)?;
+        store.prepare_session().map_err(|error| match error {
+            StoreError::Failed(why) | StoreError::Cancelled(why) => StoreError::Away(why),
+            other => other,
+        })?;
+        Ok(store)
+    }
+
+    /// Connects to read tables that are there.
+    ///
+    /// # Errors
+    /// As [`Postgres::open`], and when there are none.
+    pub fn open_to_read(address: &str) -> Result<Postgres, StoreError> {
+        let mut store = Postgres::connect(address)?;
+        store.batch(SESSION)?;
+        store.batch("SET default_transaction_read_only = on")?;
+        schema::check(&mut store)?;
+        Ok(store)
+    }
+
+    fn connect(address: &str) -> Result<Postgres, StoreError> {
         let mut config: Config = address
             .parse()
             .map_err(|error| StoreError::Away(format!("journal's address: {error}")))?;
@@ -53,21 +78,14 @@ impl Postgres {
         }
         config.tcp_user_timeout(UNACKNOWLEDGED);
         let client = config.connect(NoTls).map_err(|error| away(&error))?;
-        let mut store = Postgres {
+        Ok(Postgres {
             client,
             statements: HashMap::new(),
-        };
-        store.prepare_session().map_err(|error| match error {
-            StoreError::Failed(why) | StoreError::Cancelled(why) => StoreError::Away(why),
-            other => other,
-        })?;
-        Ok(store)
+        })
     }
 
     fn prepare_session(&mut self) -> Result<(), StoreError> {
-        self.client
-            .batch_execute("SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET search_path = hedgerow")
-            .map_err(|error| failure(&error))?;
+        self.batch(SESSION)?;
         transaction(self, |store| {
             store.query(
                 "SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS held",

@@ -163,14 +163,7 @@ pub fn make(store: &mut dyn Store, dialect: &Dialect) -> Result<(), StoreError> 
         "CREATE TABLE IF NOT EXISTS journal_version (version BIGINT NOT NULL)",
         &[],
     )?;
-    let found = store.query("SELECT version FROM journal_version", &[])?;
-    let found = found.first().map(|row| row.int(0)).transpose()?;
-    if let Some(found) = found.filter(|found| *found > VERSION) {
-        return Err(StoreError::Newer {
-            found,
-            known: VERSION,
-        });
-    }
+    let found = version(store)?;
     let mut make = |tables: &str| {
         let tables = tables
             .replace("SERIAL", dialect.serial)
@@ -194,4 +187,28 @@ pub fn make(store: &mut dyn Store, dialect: &Dialect) -> Result<(), StoreError> 
     };
     store.execute(note, &[Value::Int(VERSION)])?;
     Ok(())
+}
+
+/// Finds tables of this version or an older one, and changes nothing.
+///
+/// # Errors
+/// [`StoreError::Newer`], or what the store says where there are none.
+pub fn check(store: &mut dyn Store) -> Result<(), StoreError> {
+    match version(store)? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Failed("it has no tables yet".to_string())),
+    }
+}
+
+/// The version of the tables that are there.
+fn version(store: &mut dyn Store) -> Result<Option<i64>, StoreError> {
+    let found = store.query("SELECT version FROM journal_version", &[])?;
+    let found = found.first().map(|row| row.int(0)).transpose()?;
+    match found {
+        Some(found) if found > VERSION => Err(StoreError::Newer {
+            found,
+            known: VERSION,
+        }),
+        found => Ok(found),
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, params_from_iter};
 
 use super::schema::{self, Dialect};
 use super::store::{Row, Store, StoreError, Value, transaction};
@@ -45,6 +45,24 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let mut store = Sqlite { connection };
         transaction(&mut store, |store| schema::make(store, &DIALECT))?;
+        Ok(store)
+    }
+
+    /// Opens the file in `folder` to read.
+    ///
+    /// # Errors
+    /// When there is none, or its tables are newer.
+    pub fn open_to_read(folder: &Path) -> Result<Sqlite, StoreError> {
+        // A reader of a file in write-ahead mode writes beside it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(folder.join("journal.db"), flags).map_err(failure)?;
+        connection.busy_timeout(BUSY).map_err(failure)?;
+        let query_only = connection.execute_batch("PRAGMA query_only = ON");
+        query_only.map_err(failure)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let mut store = Sqlite { connection };
+        schema::check(&mut store)?;
         Ok(store)
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::labels::{Label, Receipt, Status, Target, Terms};
 use super::predictions::Prediction;
 use super::store::{Store, StoreError};
-use super::{Journal, Settings, labels, open, outcomes, predictions};
+use super::{Journal, Settings, labels, open, open_to_read, outcomes, predictions};
 use crate::task::Supervisor;
 
 mod labelling;

@@ -55,7 +55,7 @@ impl Job<'_> {
             let others = || roles.resident().map(|it| &it.signature);
             revision.signature.leave_out_foreign(&mut tensors, others);
         }
-        let (read, marks) = self.read(revision, tensors)?;
+        let (mut read, marks) = self.read(revision, tensors)?;
         let count = read.rows.len();
         if let Some(extras) = &extras {
             server.admission.check_extras(extras, count)?;
@@ -78,11 +78,12 @@ impl Job<'_> {
             None => revision.signature.result_width(),
             Some(extras) => extras.result_width,
         };
-        let kept = match revision.uid == roles.champion.uid || note.prediction.is_some() {
-            true => note.rows(&server.recorder, &self.slot, revision, &read),
-            // Pinned by its caller, and nobody's champion.
-            false => None,
-        };
+        let champion = (revision.uid == roles.champion.uid).then_some(&**revision);
+        let kept = note.rows(&server.recorder, &self.slot, champion, &read);
+        // What is kept is what the caller sent: others clamp it by their own rules.
+        if marks.clamped > 0 {
+            revision.rules.clamp(&mut read.rows);
+        }
         let rows = read.rows;
         let results = match (&self.lane.cache, &extras) {
             // Explanations are wide and seldom asked for twice: the cache is for predictions.
@@ -106,15 +107,15 @@ impl Job<'_> {
         Ok((response, kept))
     }
 
-    /// The rows that a revision reads, once they were held against its rules.
+    /// The rows that a revision reads, held against its rules and not clamped yet.
     fn read(&self, revision: &Revision, tensors: Tensors<'_>) -> Result<(Read, Marks), Error> {
         let (signature, rules) = (&revision.signature, &revision.rules);
-        let mut read = signature.read(tensors).map_err(|mismatch| {
+        let read = signature.read(tensors).map_err(|mismatch| {
             rules.count_lacking(&mismatch);
             Error::invalid(mismatch.reason)
         })?;
         self.server.admission.check_rows(read.rows.len())?;
-        let marks = rules.apply(&mut read.rows, &read.unknown);
+        let marks = rules.check(&read.rows, &read.unknown);
         Ok((read, marks.map_err(Error::invalid)?))
     }
 
@@ -137,7 +138,8 @@ impl Job<'_> {
                 .requests(protocol, Outcome::Failed)
                 .record(elapsed);
         }
-        // As in shadow; it will be scored there once more, and does not fit there either.
+        // As in shadow, where it is scored once more: rows that do not fit are misfits there too, and
+        // those that its rules refuse are scored as they are.
         let shadow = &revision.usage.shadow;
         shadow.rows.fetch_add(1, Ordering::Relaxed);
         shadow.misfits.fetch_add(1, Ordering::Relaxed);

@@ -93,13 +93,14 @@ impl<'a> Note<'a> {
         self.prediction.is_some()
     }
 
-    /// What is to be kept of a request's rows: all where it is recorded, some where the champion's
-    /// rows are watched for drift, else nothing.
+    /// What is to be kept of a request's rows: all where it is recorded, some where they are watched
+    /// for drift, else nothing. `champion`: who answers, where it is the champion. What others answer is
+    /// not watched, and takes nothing of what may be.
     pub fn rows(
         &mut self,
         recorder: &Recorder,
         slot: &Slot,
-        champion: &Revision,
+        champion: Option<&Revision>,
         read: &Read,
     ) -> Option<Read> {
         let count = read.rows.len();
@@ -108,7 +109,7 @@ impl<'a> Note<'a> {
         }
         let stride = count.div_ceil(WATCHED_ROWS);
         let some = count.div_ceil(stride.max(1));
-        if !self.watch.watches(champion) || !recorder.watches(slot, some) {
+        if !self.watch.watches(champion?) || !recorder.watches(slot, some) {
             return None;
         }
         self.stride = stride;

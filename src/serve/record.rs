@@ -81,7 +81,7 @@ pub struct Record {
 /// What a record keeps of a request's features.
 #[derive(Debug)]
 pub enum Input {
-    /// As the revision that answered read them. All resident revisions read them alike.
+    /// As the revision that answered read them, before its rules clamped any. All resident revisions read them alike.
     Rows(Rows),
     /// As the caller sent them, besides: another revision reads them in its own way.
     Both(Rows, Tensors<'static>),
@@ -179,7 +179,7 @@ impl Record {
 }
 
 impl Input {
-    /// The rows as the revision that answered read them.
+    /// The rows as the revision that answered read them, before its rules clamped any.
     pub fn rows(&self) -> &Rows {
         match self {
             Input::Rows(rows) | Input::Both(rows, _) => rows,

@@ -1,5 +1,6 @@
-//! Scores the revisions that did not answer, on the very rows that were answered: on threads of
-//! their own, of low priority, with bounded queues. What happens here reaches no answer.
+//! Scores the revisions that did not answer, on the very rows that came, each clamped as that
+//! revision would: on threads of their own, of low priority, with bounded queues. What happens here
+//! reaches no answer.
 //!
 //! Two threads: one takes records out of the request path's queue and never calls an engine; the
 //! other calls the engines. When that one is behind, records go on without shadow scores.
@@ -286,14 +287,13 @@ fn misfit(revision: &Arc<Revision>, shadowed: &mut Shadowed) {
     });
 }
 
-/// A record's rows as this revision reads them; `None` when they do not fit it.
+/// A record's rows as this revision reads them and its own rules clamp them, uncounted; `None` when
+/// they do not fit it. What its rules would refuse is scored as it is: the caller got an answer.
 fn read(revision: &Revision, record: &Record) -> Option<Rows> {
-    match &record.input {
-        Input::Rows(rows) => Some(rows.clone()),
-        Input::Both(rows, _) if revision.signature.reads_like(&record.answered.signature) => {
-            Some(rows.clone())
-        }
-        Input::Both(rows, tensors) => {
+    let mut rows = match &record.input {
+        Input::Both(rows, tensors)
+            if !revision.signature.reads_like(&record.answered.signature) =>
+        {
             let check = || {
                 let mut tensors = tensors.clone();
                 let roles = &record.roles;
@@ -304,9 +304,12 @@ fn read(revision: &Revision, record: &Record) -> Option<Rows> {
             };
             // What a caller sent is not to stop the server from here.
             let read = catch_unwind(AssertUnwindSafe(check)).ok()?.ok()?;
-            (read.len() == rows.len()).then_some(read)
+            (read.len() == rows.len()).then_some(read)?
         }
-    }
+        Input::Rows(rows) | Input::Both(rows, _) => rows.clone(),
+    };
+    revision.rules.clamp(&mut rows);
+    Some(rows)
 }
 
 /// What the revision says; `None` when it fails or panics.

@@ -14,7 +14,7 @@ use hedgerow::drift::alarm::{
     Target, Url, Webhook, event,
 };
 use hedgerow::task::Supervisor;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use ureq::Agent;
 
 /// The longest that a run may take here.
@@ -74,8 +74,6 @@ fn two_replicas_start_one_dag_run_of_airflow() {
         return;
     };
     let (user, password) = auth.split_once(':').unwrap();
-    let mut conf = Map::new();
-    conf.insert("team".to_string(), json!("risk"));
     let hooks = |dag: &str, password: &str| {
         Hooks::new(Settings {
             airflow: Some(Airflow {
@@ -84,7 +82,6 @@ fn two_replicas_start_one_dag_run_of_airflow() {
                 version: Version::Auto,
                 user: user.to_string(),
                 password: Secret::parse(password).unwrap(),
-                conf: conf.clone(),
             }),
             ..Settings::default()
         })

@@ -211,6 +211,36 @@ fn a_model_counts_the_scores_that_it_serves_and_the_labels() {
 }
 
 #[test]
+fn a_number_is_counted_where_the_model_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    const CARDS: &str = "models/fraud-xgb/1";
+    let names = model(CARDS).signature.names().to_vec();
+    let columns = names.join(",");
+    // Of 32 such numbers one is a number of 32 bits.
+    let card = |row: u64| 412_345_600 + row;
+    let rest = ",1".repeat(names.len() - 1);
+    let rows: Vec<String> = (0..500).map(|row| format!("{}{rest}", card(row))).collect();
+    let data = write(
+        dir.path(),
+        "cards.csv",
+        format!("{columns}\n{}\n", rows.join("\n")),
+    );
+    let found = profile(&data, &["--model", CARDS]);
+    let Values::Number(numbers) = &found.features[0].values else {
+        panic!("{found:?}")
+    };
+    assert!(numbers.edges.len() > 5, "{numbers:?}");
+    let mut counts = vec![0; numbers.counts.len()];
+    for row in 0..500 {
+        let served = f64::from(card(row) as f32);
+        counts[numbers
+            .edges
+            .partition_point(|edge| f64::from(*edge as f32) <= served)] += 1;
+    }
+    assert_eq!(numbers.counts, counts);
+}
+
+#[test]
 fn categories_are_those_of_the_model() {
     let dir = tempfile::tempdir().unwrap();
     let model = model(CHURN);
@@ -330,6 +360,34 @@ fn a_profile_is_replaced_and_no_other_file() {
 }
 
 #[test]
+fn a_dash_is_standard_output_and_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = write(dir.path(), "data.csv", "a,b\n1,2\n3,\n");
+    let run = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+            .args(["profile", "data.csv", "-o", "-"])
+            .args(more)
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
+    };
+    let output = run(&[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("2 rows"), "{said}");
+    assert_eq!(output.stdout, self::run(&[&data], &[]).stdout);
+    assert_eq!(Profile::parse(&output.stdout).unwrap().rows, 2);
+    let refused = run(&["--json"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused.stdout.is_empty() && said.contains("--json"),
+        "{said}"
+    );
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 1, "nothing but the data");
+}
+
+#[test]
 fn what_is_wrong_with_data_is_said_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
@@ -429,6 +487,7 @@ fn a_broken_parquet_file_is_refused_and_never_a_panic() {
         let output = run(&[&data], &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
         refused += usize::from(output.status.code() == Some(1));
         assert!(
             said.contains("d.parquet: ") || output.status.success(),

@@ -1,6 +1,7 @@
 //! A server in this process on free ports, and an engine that waits until it is told to go on.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -277,12 +278,24 @@ pub fn enlist(running: &Running, slot: &str, script: Script) -> Arc<Gate> {
 
 /// Copies a revision's folder from the repository to its place, by a rename as the last step.
 pub fn copy(from: &str, to: &Path) {
+    copy_if(from, to, |_| true);
+}
+
+/// The same without the profile of its training data: nobody watches it, and it implies no rules.
+pub fn copy_plain(from: &str, to: &Path) {
+    copy_if(from, to, |file| file != "profile.json");
+}
+
+fn copy_if(from: &str, to: &Path, wanted: impl Fn(&OsStr) -> bool) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
     let aside = to.with_extension("part");
     std::fs::create_dir_all(&aside).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, aside.join(path.file_name().unwrap())).unwrap();
+        let file = path.file_name().unwrap();
+        if wanted(file) {
+            std::fs::copy(&path, aside.join(file)).unwrap();
+        }
     }
     std::fs::rename(aside, to).unwrap();
 }

@@ -1,6 +1,8 @@
 //! Rules at the door, over both protocols: what is refused, flagged and changed, what is counted, and
 //! what a profile beside a model implies.
 
+mod recorded;
+
 use std::path::Path;
 
 use hedgerow::api::grpc::pb;
@@ -12,7 +14,7 @@ use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
 use pb::infer_parameter::ParameterChoice;
 use serde_json::{Value, json};
 
-use crate::support::{config, copy, http, start};
+use crate::support::{config, copy, copy_plain, http, start};
 
 const FRAUD: &str = "models/fraud-xgb/1";
 const CITIES: &str = "tests/golden/lgb-text-category";
@@ -105,7 +107,7 @@ async fn rows_are_refused_flagged_and_clamped_over_both_protocols() {
     let models = tempfile::tempdir().unwrap();
     let mut config = config(models.path());
     for slot in ["plain", "reject", "flag", "clamp"] {
-        copy(FRAUD, &models.path().join(slot).join("1"));
+        copy_plain(FRAUD, &models.path().join(slot).join("1"));
     }
     set(&mut config, "plain", &[], Some(Action::Flag));
     set(
@@ -205,7 +207,7 @@ async fn rows_are_refused_flagged_and_clamped_over_both_protocols() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_served_without_a_feature_says_so_at_once() {
     let models = tempfile::tempdir().unwrap();
-    copy(FRAUD, &models.path().join("m/1"));
+    copy_plain(FRAUD, &models.path().join("m/1"));
     let running = start(config(models.path())).await;
     let (names, row) = golden(FRAUD);
     let record = |left_out: &[&str]| -> Value {
@@ -349,7 +351,7 @@ async fn a_profile_beside_the_model_implies_rules() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cache_knows_rows_as_they_are_clamped() {
     let models = tempfile::tempdir().unwrap();
-    copy(FRAUD, &models.path().join("m/1"));
+    copy_plain(FRAUD, &models.path().join("m/1"));
     let mut config = config(models.path());
     config.serve.slot.cache = cache::Settings {
         capacity_bytes: 1 << 20,

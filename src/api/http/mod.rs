@@ -2,6 +2,7 @@
 
 mod data;
 mod decimal;
+mod gates;
 mod infer;
 mod json;
 mod metadata;
@@ -113,7 +114,8 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         .route("/v1/feedback", post(slots::feedback))
         .route("/v1/slots", get(slots::all))
         .route("/v1/slots/{slot}", get(slots::one))
-        .route("/v1/slots/{slot}/verdict", get(slots::verdict))
+        .route("/v1/slots/{slot}/verdict", get(gates::verdict))
+        .route("/hooks/flagger/{gate}", post(gates::flagger))
         .route("/v1/slots/{slot}/drift", get(slots::drift))
         .route("/v1/slots/{slot}/decisions", get(slots::decisions))
         .route("/v1/slots/{slot}/promote", post(slots::promote))

@@ -178,24 +178,6 @@ pub async fn drift(State(context): State<Context>, Path(slot): Path<String>) -> 
     Ok(json_answer(&report))
 }
 
-/// `GET /v1/slots/{slot}/verdict`: what a rollout controller outside asks for. `decision` is what the
-/// oldest challenger has earned, or `rollback` where the previous champion has.
-pub async fn verdict(State(context): State<Context>, Path(slot): Path<String>) -> Routed {
-    context.shared.check_trials(context.listener)?;
-    let report = loop_of(&context.shared)?.report(&slot)?;
-    let previous = report.previous.iter();
-    let back = previous.filter(|it| it.decision == crate::rollout::decide::Decision::Rollback);
-    let trial = back.chain(&report.challengers).next();
-    let decision = trial.map(|it| value(&it.decision)).transpose()?;
-    Ok(json_answer(&json!({"data": {
-        "decision": decision.unwrap_or_else(|| "hold".into()),
-        "ok": report.journal_error.is_none(),
-        "revision": trial.map(|it| it.standing.name.revision),
-        "champion": report.champion.as_ref().map(|it| it.name.revision),
-        "reasons": trial.map_or_else(Vec::new, |it| it.reasons.clone()),
-    }})))
-}
-
 /// `GET /v1/slots/{slot}/decisions`.
 pub async fn decisions(
     State(context): State<Context>,
@@ -293,7 +275,8 @@ pub async fn health(State(context): State<Context>) -> Routed {
     Ok(json_answer(&answer).into_response())
 }
 
-async fn body<T: Default + for<'a> Deserialize<'a>>(
+/// The body of a request, or the default of an empty one.
+pub async fn body<T: Default + for<'a> Deserialize<'a>>(
     shared: &Shared,
     request: axum::extract::Request,
 ) -> Result<T, Error> {

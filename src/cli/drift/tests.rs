@@ -5,7 +5,7 @@ use clap::Parser as _;
 use super::super::client::tests::with_server;
 use super::super::format;
 use super::*;
-use crate::drift::report::{Bins, Called, Estimate, Feature, Held, Last, Reference, Thresholds};
+use crate::drift::report::{Bins, Called, Estimate, Feature, Held, Last, Thresholds};
 
 const HOUR: u64 = 3_600_000;
 const NOW: i64 = 1_795_641_243_000;
@@ -639,6 +639,34 @@ fn a_verdict_fails_from_the_limit_on() {
         look(&connection.client().unwrap(), &arguments, &view(None))
     });
     assert_eq!(look.unwrap().verdict, Verdict::Act);
+}
+
+#[test]
+fn a_slot_that_is_not_watched_fails_and_one_with_too_few_rows_does_not() {
+    let reason = || "why".to_string();
+    for (reference, fails) in [
+        (Reference::Off { reason: reason() }, true),
+        (Reference::Refused { reason: reason() }, true),
+        (
+            Reference::Collecting {
+                rows: 1,
+                wanted: 100,
+            },
+            false,
+        ),
+        (report().reference, false),
+    ] {
+        let mut report = report();
+        (report.reference, report.verdict) = (reference, Verdict::Unknown);
+        let json = serde_json::to_string(&report).unwrap();
+        let (look, _) = with_server(&[(200, &json)], |connection| {
+            let arguments = Line::parse_from(["drift", "fraud", "--fail-on", "act"]).arguments;
+            look(&connection.client().unwrap(), &arguments, &view(None))
+        });
+        let look = look.unwrap();
+        assert_eq!(look.fails(Limit::Act), fails, "{:?}", report.reference);
+        assert_eq!(look.fails(Limit::Watch), fails);
+    }
 }
 
 #[test]

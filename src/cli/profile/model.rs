@@ -12,7 +12,7 @@ use crate::model::revision::Revision;
 use crate::model::score::Columns;
 use crate::rollout::score::Task;
 use crate::rollout::{SlotSettings, reading};
-use crate::tensor::{Cell, DType, Tensor, Values};
+use crate::tensor::{Cell, DType, Element, Tensor, Values};
 
 /// The model that a profile is for.
 #[derive(Debug)]
@@ -42,6 +42,11 @@ impl Model {
     /// Whether it gives a score.
     pub fn has_score(&self) -> bool {
         self.scores.is_some()
+    }
+
+    /// Whether it reads numbers of 32 bits.
+    pub fn is_single(&self) -> bool {
+        self.revision.signature.element == Element::F32
     }
 
     /// Whether its score is the probability of the second of two classes.

@@ -1,12 +1,13 @@
 //! Rows of a Parquet file, row group by row group and page by page. Times become milliseconds since
 //! 1970 or midnight, decimals the nearest float. Columns of lists, maps and structs are refused.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use half::f16;
@@ -14,6 +15,7 @@ use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
@@ -57,6 +59,11 @@ struct Region {
 struct Cursor {
     file: Arc<File>,
     place: u64,
+}
+
+thread_local! {
+    /// Whether a file is being read.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -111,6 +118,10 @@ impl Table {
         };
         let file = guarded(|| SerializedFileReader::new(region))
             .map_err(|reason| data::at(path, &format!("not a Parquet file: {reason}")))?;
+        if !file.metadata().row_groups().iter().all(is_placed) {
+            let reason = "not a Parquet file: a column lies before its start";
+            return Err(data::at(path, &reason));
+        }
         let rows = file.metadata().file_metadata().num_rows();
         Ok(Table {
             path: path.to_path_buf(),
@@ -261,6 +272,17 @@ impl Meaning {
         }
     }
 
+    fn long(self, number: i64) -> f64 {
+        // Nanoseconds are too many for a float's 53 bits; the milliseconds that they are often are not.
+        match self {
+            Meaning::Number(_, over) if over > 1.0 && number.unsigned_abs() >> 53 > 0 => {
+                let over = over as i64;
+                (number / over) as f64 + (number % over) as f64 / over as f64
+            }
+            _ => self.number(number as f64, number as u64 as f64),
+        }
+    }
+
     fn number(self, signed: f64, unsigned: f64) -> f64 {
         match self {
             Meaning::Number(by, over) => signed * by / over,
@@ -286,9 +308,9 @@ impl Target<'_> {
             ColumnReader::Int32ColumnReader(reader) => self.numbers(reader, rows, |it| {
                 meaning.number(f64::from(*it), f64::from(*it as u32))
             }),
-            ColumnReader::Int64ColumnReader(reader) => self.numbers(reader, rows, |it| {
-                meaning.number(*it as f64, *it as u64 as f64)
-            }),
+            ColumnReader::Int64ColumnReader(reader) => {
+                self.numbers(reader, rows, |it| meaning.long(*it))
+            }
             ColumnReader::Int96ColumnReader(reader) => {
                 self.numbers(reader, rows, |it| it.to_millis() as f64)
             }
@@ -362,6 +384,17 @@ impl Target<'_> {
     }
 }
 
+/// Whether no place or length of a row group's columns is negative, on which the reader would panic.
+fn is_placed(group: &RowGroupMetaData) -> bool {
+    group.columns().iter().all(|column| {
+        let start = column.dictionary_page_offset().unwrap_or(0);
+        start
+            .min(column.data_page_offset())
+            .min(column.compressed_size())
+            >= 0
+    })
+}
+
 fn per_ms(unit: TimeUnit) -> f64 {
     match unit {
         TimeUnit::MILLIS => 1.0,
@@ -392,8 +425,21 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Strin
 }
 
 fn guarded_text<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read,
-        Err(_) => Err("the file is broken".to_string()),
-    }
+    static QUIET: Once = Once::new();
+    // What panics here is the file's fault, and told as such: the process says no more.
+    QUIET.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |about| {
+            if !GUARDED.get() {
+                told(about);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let read = panic::catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(false);
+    read.unwrap_or_else(|_| Err("the file is broken".to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl Passes<'_> {
         };
         self.read(bar, |block| {
             for (sketch, column) in first.features.iter_mut().zip(&block.columns) {
-                each(column, |cell| sketch.add(cell));
+                self.each(column, |cell| sketch.add(cell));
             }
             if let (Some(sketch), Some(model)) = (&mut first.score, model) {
                 for score in self.scores(model, block, first.rows)? {
@@ -93,7 +93,7 @@ impl Passes<'_> {
         };
         self.read(bar, |block| {
             for (counter, column) in second.features.iter_mut().zip(&block.columns) {
-                each(column, |cell| counter.add(cell));
+                self.each(column, |cell| counter.add(cell));
             }
             if let (Some(counter), Some(model)) = (&mut second.score, model) {
                 let scores = self.scores(model, block, second.rows)?;
@@ -127,17 +127,23 @@ impl Passes<'_> {
         let features = block.columns.get(..self.plan.features.len());
         model.score(features.unwrap_or_default(), block.rows, before)
     }
-}
 
-fn each(column: &Values, mut take: impl FnMut(Cell)) {
-    match column {
-        Values::F32(numbers) => numbers
-            .iter()
-            .for_each(|it| take(Cell::Number((*it).into()))),
-        Values::F64(numbers) => numbers.iter().for_each(|it| take(Cell::Number(*it))),
-        Values::Cells(cells) => cells.iter().for_each(|cell| match cell {
-            tensor::Cell::Number(number) => take(Cell::Number(*number)),
-            tensor::Cell::Text(text) => take(Cell::Text(text)),
-        }),
+    /// The values of a column as the model reads them: a number of which it takes 32 bits is that one.
+    fn each(&self, column: &Values, mut take: impl FnMut(Cell)) {
+        let is_single = self.model.is_some_and(Model::is_single);
+        let mut number = |number: f64| {
+            take(Cell::Number(match is_single {
+                true => (number as f32).into(),
+                false => number,
+            }));
+        };
+        match column {
+            Values::F32(numbers) => numbers.iter().for_each(|it| number((*it).into())),
+            Values::F64(numbers) => numbers.iter().for_each(|it| number(*it)),
+            Values::Cells(cells) => cells.iter().for_each(|cell| match cell {
+                tensor::Cell::Number(number) => take(Cell::Number(*number)),
+                tensor::Cell::Text(text) => take(Cell::Text(text)),
+            }),
+        }
     }
 }

@@ -8,7 +8,6 @@ use crate::serve::record::Drift;
 
 const SECTION: &str = "drift";
 const PSI: RangeInclusive<f64> = 0.0..=100.0;
-const SECOND_MS: u64 = 1000;
 
 /// Every key of the section, in the order of the documentation.
 pub static KEYS: [Key; 24] = [
@@ -20,12 +19,8 @@ pub static KEYS: [Key; 24] = [
         ];
         one_of(&mut s.serve.watch.drift, v, &words)
     }),
-    time("short_window", |s, v| {
-        s.drift.lengths.short_ms = v.max(SECOND_MS);
-    }),
-    time("long_window", |s, v| {
-        s.drift.lengths.long_ms = v.max(SECOND_MS);
-    }),
+    time("short_window", |s, v| s.drift.lengths.short_ms = v),
+    time("long_window", |s, v| s.drift.lengths.long_ms = v),
     slot_count(SECTION, "rows_min", 1..=ROWS_MAX, |s, v| {
         s.drift.terms.thresholds.rows_min = v;
     }),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::client::{Answer, Failure, Try, segment};
 use super::{Alarm, Secret, Url};
@@ -26,8 +26,6 @@ pub struct Airflow {
     pub version: Version,
     pub user: String,
     pub password: Secret,
-    /// What the run's `conf` has besides the alarm; where both have a key, the alarm's counts.
-    pub conf: Map<String, Value>,
 }
 
 /// Which API is spoken.
@@ -113,22 +111,23 @@ impl Caller {
 
     /// Triggers the run, or finds that it was triggered. Gives its id.
     pub fn call(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
-        let remembered = self.session().version.is_some();
-        let started = self.trigger(attempt, alarm);
-        match started {
-            // It may have been upgraded since.
-            Err(failure) if failure.permanent && remembered => self.trigger(attempt, alarm),
-            started => started,
+        let is_remembered = self.session().version.is_some();
+        let mut started = self.trigger(attempt, alarm);
+        if is_remembered && started.as_ref().is_err_and(|failure| failure.missing) {
+            // The server was upgraded, or there is no such DAG.
+            started = self.trigger(attempt, alarm);
         }
+        started
     }
 
+    /// Triggers the run by the version that is set, remembered or found; a refusal is a reason to
+    /// forget.
     fn trigger(&self, attempt: &Try, alarm: &Alarm) -> Result<Option<String>, Failure> {
         let started = match self.version(attempt)? {
             Version::Two => self.trigger_two(attempt, alarm),
             Version::Auto | Version::Three => self.trigger_three(attempt, alarm),
         };
         if started.as_ref().is_err_and(|failure| failure.permanent) {
-            // The server may be another one than it was.
             *self.session() = Session::default();
         }
         started
@@ -140,7 +139,7 @@ impl Caller {
             segment(&self.airflow.dag)
         ));
         let run = run_id(alarm);
-        let body = json!({"dag_run_id": run, "logical_date": null, "conf": self.conf(alarm)});
+        let body = json!({"dag_run_id": run, "logical_date": null, "conf": alarm});
         let post = |token: &str| attempt.post(&url, Some(&format!("Bearer {token}")), JSON, &body);
         let known = self.session().token.clone();
         if let Some(token) = known {
@@ -160,7 +159,7 @@ impl Caller {
             segment(&self.airflow.dag)
         ));
         let run = run_id(alarm);
-        let body = json!({"dag_run_id": run, "conf": self.conf(alarm)});
+        let body = json!({"dag_run_id": run, "conf": alarm});
         let basic = basic(&self.airflow.user, self.airflow.password.expose());
         started(&attempt.post(&url, Some(&basic), JSON, &body)?, run)
     }
@@ -212,14 +211,6 @@ impl Caller {
         }
         let reasons = reasons.join(", ");
         Err(Failure::permanent(format!("not an Airflow: {reasons}")))
-    }
-
-    fn conf(&self, alarm: &Alarm) -> Value {
-        let mut conf = self.airflow.conf.clone();
-        if let Ok(Value::Object(fields)) = serde_json::to_value(alarm) {
-            conf.extend(fields);
-        }
-        Value::Object(conf)
     }
 
     fn path(&self, path: &str) -> String {

@@ -54,6 +54,8 @@ pub(super) struct Failure {
     pub reason: String,
     /// Whether another try is of no use.
     pub permanent: bool,
+    /// Whether the target has no such address, or none of that method: 404, 405.
+    pub missing: bool,
     /// When the target wants to be asked again.
     pub retry_after: Option<Duration>,
 }
@@ -176,15 +178,16 @@ impl Answer {
         if self.status.is_redirection() {
             let place = self.headers.get(header::LOCATION);
             let place = place.and_then(|place| place.to_str().ok());
-            // Its path may be the webhook's own, which is a secret.
+            // A path may hold what opens the target.
             let place = place.and_then(|place| Url::parse(place).ok());
-            let place = place.map(|place| format!(" (to {})", place.origin()));
+            let place = place.map(|place| format!(" ({})", clean(place.origin())));
             reason.push_str(&place.unwrap_or_default());
             reason.push_str("; redirects are not followed, set the address that answers");
         }
         Failure {
             reason,
             permanent: !matches!(status, 408 | 425 | 429 | 500..),
+            missing: matches!(status, 404 | 405),
             retry_after: self.retry_after(),
         }
     }
@@ -194,6 +197,7 @@ impl Answer {
         Failure {
             reason: format!("{who} answered {} without {expected}", self.status.as_u16()),
             permanent: false,
+            missing: false,
             retry_after: None,
         }
     }
@@ -229,6 +233,7 @@ impl Failure {
         Failure {
             reason,
             permanent: true,
+            missing: false,
             retry_after: None,
         }
     }
@@ -244,6 +249,7 @@ impl Failure {
         Failure {
             reason: clean(&reason),
             permanent: matches!(error, Error::BadUri(_) | Error::Http(_)),
+            missing: false,
             retry_after: None,
         }
     }

@@ -139,6 +139,7 @@ mod tests {
         Err(Failure {
             reason: "busy".to_string(),
             permanent,
+            missing: false,
             retry_after: retry_after.map(Duration::from_secs),
         })
     }

@@ -10,6 +10,7 @@ use super::Cell;
 pub struct Sketch {
     known: Known,
     known_max: usize,
+    counted_max: usize,
     /// Whether every category is known.
     complete: bool,
 }
@@ -30,7 +31,7 @@ struct Known {
     numbers: HashMap<u64, u64>,
 }
 
-/// The most frequent categories, which have a count of their own.
+/// The most frequent categories, which have a count of their own: so many at most.
 pub const NAMES: usize = 100;
 /// Categories that are told apart.
 pub const KNOWN_MAX: usize = NAMES + RARE_MAX;
@@ -40,11 +41,12 @@ const TEXT_MAX: usize = 256;
 const ID_MIN: usize = 1_000;
 
 impl Sketch {
-    /// Of no rows; tells at most `known_max` categories apart.
-    pub fn new(known_max: usize) -> Sketch {
+    /// Of no rows; tells at most `known_max` categories apart, of which `counted_max` get a count.
+    pub fn new(known_max: usize, counted_max: usize) -> Sketch {
         Sketch {
             known: Known::default(),
             known_max,
+            counted_max,
             complete: true,
         }
     }
@@ -83,10 +85,10 @@ impl Sketch {
         let mut rare = Vec::new();
         for (place, (category, _)) in self.known.sorted().into_iter().enumerate() {
             match category {
-                Category::Text(text) if place < NAMES => {
+                Category::Text(text) if place < self.counted_max => {
                     names.texts.insert(text, 0);
                 }
-                Category::Number(number) if place < NAMES => {
+                Category::Number(number) if place < self.counted_max => {
                     names.numbers.insert(bits(number), 0);
                 }
                 category => rare.push(category),

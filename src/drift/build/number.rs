@@ -224,11 +224,12 @@ fn alone(before: Option<&Run>, value: f64, after: Option<&Run>) -> [f64; 2] {
     };
     // A value next to its neighbour has no width to copy.
     let [below, above] = [value - width, value + width];
-    let above = if above > value {
-        above
-    } else {
-        value.next_up()
+    let above = narrow(value, above);
+    let next = match is_single(value) {
+        true => (value as f32).next_up().into(),
+        false => value.next_up(),
     };
+    let above = if above > value { above } else { next };
     [low.unwrap_or(below), high.unwrap_or(above)]
 }
 
@@ -248,6 +249,22 @@ fn split(runs: &[Run], parts: usize, edges: &mut Vec<f64>) {
 
 /// A number above `a` and at most `b`, where a < b.
 fn midway(a: f64, b: f64) -> f64 {
-    let middle = a / 2.0 + b / 2.0;
+    let middle = match is_single(b) {
+        true => narrow(a, a / 2.0 + b / 2.0),
+        false => a / 2.0 + b / 2.0,
+    };
     if middle > a && middle <= b { middle } else { b }
+}
+
+/// An edge next to a value: of 32 bits where the value is, so that a model that reads 32 bits has the
+/// value on the same side of it.
+fn narrow(value: f64, edge: f64) -> f64 {
+    match is_single(value) {
+        true => f64::from(edge as f32),
+        false => edge,
+    }
+}
+
+fn is_single(value: f64) -> bool {
+    f64::from(value as f32) == value
 }

@@ -198,12 +198,23 @@ fn a_category_that_cannot_be_kept_is_one_of_the_others() {
 }
 
 #[test]
+fn many_columns_of_many_categories_make_a_profile() {
+    let columns: Vec<(String, Kind)> = (0..4_000)
+        .map(|place| (format!("c{place}"), Kind::Category))
+        .collect();
+    let texts: Vec<String> = (0..120).map(|place| format!("t{place}")).collect();
+    let profile = served(&columns, 20, 120, |row, _| Cell::Text(&texts[row]));
+    assert_eq!(profile.check(), Ok(()));
+}
+
+#[test]
 fn columns_share_the_room_that_there_is() {
     let one = Limits::new(1, 20);
     assert_eq!((one.bins, one.sample), (20, 100_000));
     let many = Limits::new(20_000, 100);
     assert!((2 * many.bins + 3) * 20_000 <= CELLS_MAX, "{many:?}");
     assert!(many.bins >= 5 && many.sample == 1_000, "{many:?}");
+    assert_eq!((one.counted, many.counted), (100, CELLS_MAX / 20_000 - 2));
     assert_eq!(Limits::new(1, 0).bins, 2);
     assert_eq!(Limits::new(usize::MAX, 9_999).bins, 2);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::log::{Limits, Log, Target};
-use super::rows::{self, Span, Turn};
+use super::rows::{self, Span, Turn, Within};
 use super::{Counts, Failure, Progress, Settings, Watched};
 use crate::journal::store::{Store, StoreError};
 use crate::journal::{Journal, lease};
@@ -21,6 +21,9 @@ use crate::task::Supervisor;
 /// Time between two looks, and after a failure.
 const LOOK: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(30);
+
+/// Between two turns, others have the journal's thread.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Turns of one slot before the next one has its own.
 const TURNS: usize = 16;
@@ -41,9 +44,12 @@ pub struct Exporter {
     progress: Arc<Progress>,
     holder: String,
     courses: BTreeMap<String, Course>,
-    /// The newest prediction at the last look. Numbers up to here are settled: on PostgreSQL a
-    /// transaction may commit lower numbers after another one's higher ones.
+    /// Numbers up to here are settled: on PostgreSQL a transaction may commit lower numbers after
+    /// another one's higher ones.
     settled: i64,
+    /// The newest prediction of a look, and when that was: it is settled after `settle`.
+    newest: Option<(i64, Instant)>,
+    pub(super) settle: Duration,
 }
 
 /// How far a slot is.
@@ -78,6 +84,8 @@ impl Exporter {
             holder: Uuid::new_v4().to_string(),
             courses: BTreeMap::new(),
             settled: 0,
+            newest: None,
+            settle: LOOK,
         }
     }
 
@@ -123,7 +131,7 @@ impl Exporter {
             }
             return Ok(false);
         };
-        let to = std::mem::replace(&mut self.settled, newest);
+        let to = self.settled(newest);
         let watched = (self.slots)();
         self.courses.retain(|name, course| {
             // SQLite counts from 1 again when every prediction has left.
@@ -132,12 +140,15 @@ impl Exporter {
         let mut more = false;
         let mut failure = None;
         for slot in &watched {
-            match self.step(slot, (to.min(newest), newest), now_ms) {
+            match self.step(slot, to, now_ms) {
                 Ok(is_behind) => more |= is_behind,
                 Err(error) => {
                     self.courses.remove(&slot.slot);
                     let counts = self.progress.of(&slot.slot);
                     counts.failures.fetch_add(1, Ordering::Relaxed);
+                    let order = Ordering::Relaxed;
+                    // Else it is since when the oldest row is due.
+                    let _since = counts.due_ms.compare_exchange(0, now_ms, order, order);
                     failure.get_or_insert(error);
                 }
             }
@@ -145,35 +156,44 @@ impl Exporter {
         failure.map_or(Ok(more), Err)
     }
 
+    /// The last settled number.
+    fn settled(&mut self, newest: i64) -> i64 {
+        match self.newest {
+            Some((_, at)) if at.elapsed() < self.settle => {}
+            before => {
+                self.settled = before.map_or(0, |(number, _)| number);
+                self.newest = Some((newest, Instant::now()));
+            }
+        }
+        self.settled.min(newest)
+    }
+
     /// Reads what is due of a slot, and completes what is old or full; gives whether more is due. `to` is
-    /// the last settled number, beside the newest.
-    fn step(
-        &mut self,
-        watched: &Watched,
-        (to, newest): (i64, i64),
-        now_ms: i64,
-    ) -> Result<bool, Failure> {
+    /// the last settled number.
+    fn step(&mut self, watched: &Watched, to: i64, now_ms: i64) -> Result<bool, Failure> {
         let mut course = match self.courses.remove(&watched.slot) {
             Some(course) => course,
-            None => self.open(&watched.slot, newest)?,
+            None => self.open(&watched.slot)?,
         };
         let mut is_behind = true;
         for _ in 0..TURNS {
             let turn = self.read(&course, &watched.slot, to, now_ms)?;
             course.limit = turn.limit;
-            course
-                .counts
-                .broken
-                .fetch_add(turn.broken, Ordering::Relaxed);
+            course.count_broken(&watched.slot, &turn);
             self.take(&mut course, watched, &turn, now_ms)?;
             if turn.ended {
                 is_behind = false;
                 break;
             }
+            std::thread::sleep(PAUSE);
         }
         let is_old = now_ms.saturating_sub(course.since_ms) >= ms(self.settings.rotate_ms);
         if !course.log.is_empty() && is_old {
             self.finish(&mut course, &watched.slot)?;
+        }
+        if course.log.is_empty() && !is_behind {
+            // A failure is over.
+            course.set_due(0);
         }
         if course.log.is_empty() && course.read_to - course.cursor >= IDLE {
             self.advance(&mut course, &watched.slot)?;
@@ -182,7 +202,7 @@ impl Exporter {
         Ok(is_behind)
     }
 
-    fn open(&self, slot: &str, newest: i64) -> Result<Course, Failure> {
+    fn open(&self, slot: &str) -> Result<Course, Failure> {
         std::fs::create_dir_all(&self.dir)
             .map_err(|error| Failure(format!("{}: {error}", self.dir.display())))?;
         let limits = Limits {
@@ -191,14 +211,19 @@ impl Exporter {
         };
         let log = Log::new(slot, Target::Folder(self.dir.clone()), limits);
         let name = slot.to_string();
-        let cursor = self.ask(move |store| rows::cursor(store, &name))?;
-        let cursor = cursor.ok_or_else(lost)?;
+        let within = self.ask(move |store| rows::cursor_within(store, &name))?;
+        let Within { cursor, newest } = within.ok_or_else(lost)?;
         log.clean()?;
+        let counts = self.progress.of(slot);
+        if counts.broken_to.load(Ordering::Relaxed) > newest {
+            // Numbers are those of other rows now.
+            counts.broken_to.store(0, Ordering::Relaxed);
+        }
         Ok(Course {
             log,
-            counts: self.progress.of(slot),
+            counts,
             cursor,
-            read_to: if cursor > newest { 0 } else { cursor },
+            read_to: cursor,
             since_ms: 0,
             limit: rows::FEW,
         })
@@ -214,8 +239,9 @@ impl Exporter {
             before_ms: now_ms.saturating_sub(ms(self.settings.wait_ms)),
             limit: course.limit,
         };
-        self.ask(move |store| rows::read(store, &span))?
-            .ok_or_else(lost)
+        // The journal's thread has others to serve: rows are made of it on this one.
+        let raw = self.ask(move |store| rows::read(store, &span))?;
+        Ok(raw.ok_or_else(lost)?.parsed()?)
     }
 
     /// Puts what was read into files.
@@ -286,6 +312,31 @@ impl Exporter {
 }
 
 impl Course {
+    /// Counts and tells what a turn leaves out, once.
+    fn count_broken(&self, slot: &str, turn: &Turn) {
+        let known = self.counts.broken_to.load(Ordering::Relaxed);
+        let fresh: Vec<i64> = turn
+            .broken
+            .iter()
+            .copied()
+            .filter(|it| *it > known)
+            .collect();
+        let (Some(first), Some(last)) = (fresh.first(), fresh.last()) else {
+            return;
+        };
+        let error = turn.reason.as_deref().unwrap_or_default();
+        let rows = fresh.len();
+        tracing::warn!(
+            slot,
+            rows,
+            first,
+            error,
+            "recorded rows cannot be read and are not exported"
+        );
+        self.counts.broken.fetch_add(rows as u64, Ordering::Relaxed);
+        self.counts.broken_to.store(*last, Ordering::Relaxed);
+    }
+
     fn set_due(&self, due_ms: i64) {
         self.counts.due_ms.store(due_ms, Ordering::Relaxed);
     }

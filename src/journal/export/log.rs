@@ -169,9 +169,15 @@ impl Log {
     }
 }
 
-fn remove(paths: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn remove(paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        std::fs::remove_file(path).map_err(|error| failed(path, &error))?;
+        match std::fs::remove_file(path) {
+            // Somebody else removed it.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(path, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(())
 }

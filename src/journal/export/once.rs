@@ -64,8 +64,8 @@ pub fn export(
     };
     let mut written = Written::default();
     loop {
-        let turn = rows::read(store, &span)?;
-        written.broken += turn.broken;
+        let turn = rows::read(store, &span)?.parsed()?;
+        written.broken += turn.broken.len() as u64;
         let mut rest = turn.rows.as_slice();
         while !rest.is_empty() {
             let taken = log.take(rest, range.slot.threshold)?;

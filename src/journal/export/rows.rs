@@ -64,10 +64,18 @@ pub struct Turn {
     pub read_to: i64,
     /// Whether nothing is left in the span.
     pub ended: bool,
-    /// Rows that are no rows of ours.
-    pub broken: u64,
+    /// The numbers of rows that are no rows of ours, and what is wrong with the first.
+    pub broken: Vec<i64>,
+    pub reason: Option<String>,
     /// Rows of the next turn.
     pub limit: u32,
+}
+
+/// What a turn read, as the store has it.
+pub struct Raw {
+    found: Vec<Found>,
+    outcomes: HashMap<i64, (f64, i64)>,
+    turn: Turn,
 }
 
 impl Row {
@@ -80,17 +88,21 @@ impl Row {
     }
 }
 
-/// Reads the next rows of a span.
+/// Reads the next rows of a span. What takes long is left to [`Raw::parsed`].
 ///
 /// # Errors
 /// What the store says.
-pub fn read(store: &mut dyn Store, span: &Span) -> Result<Turn, StoreError> {
+pub fn read(store: &mut dyn Store, span: &Span) -> Result<Raw, StoreError> {
+    let mut turn = Turn {
+        limit: span.limit,
+        ..Turn::default()
+    };
     let Some(to) = end(store, span)? else {
-        return Ok(Turn {
-            read_to: span.after,
-            ended: true,
-            limit: span.limit,
-            ..Turn::default()
+        (turn.read_to, turn.ended) = (span.after, true);
+        return Ok(Raw {
+            found: Vec::new(),
+            outcomes: HashMap::new(),
+            turn,
         });
     };
     let sql = "SELECT number, id, row_index, at_ms, revision, digest, scores, features \
@@ -105,37 +117,52 @@ pub fn read(store: &mut dyn Store, span: &Span) -> Result<Turn, StoreError> {
         i64::from(span.limit).into(),
     ];
     let found = store.query(sql, &values)?;
-    let mut turn = Turn {
-        limit: span.limit,
-        ..Turn::default()
-    };
     let is_full = found.len() == usize::try_from(span.limit).unwrap_or(usize::MAX);
     turn.read_to = match found.last() {
         Some(last) if is_full => last.int(0)?,
         _ => to.number,
     };
     turn.ended = to.is_last && !is_full;
-    let mut bytes = 0;
-    for row in &found {
-        let text = row.text(7)?;
-        bytes += text.len();
-        match parse(row, &text) {
-            Ok(row) => turn.rows.push(row),
-            Err(error) => {
-                tracing::warn!(number = row.int(0)?, %error, "a recorded row is not exported");
-                turn.broken += 1;
+    let outcomes = outcomes(store, &found)?;
+    Ok(Raw {
+        found,
+        outcomes,
+        turn,
+    })
+}
+
+impl Raw {
+    /// Makes rows of it.
+    ///
+    /// # Errors
+    /// When a column is of another type.
+    pub fn parsed(self) -> Result<Turn, StoreError> {
+        let Raw {
+            found,
+            outcomes,
+            mut turn,
+        } = self;
+        let mut bytes = 0;
+        for row in &found {
+            let (number, text) = (row.int(0)?, row.text(7)?);
+            bytes += text.len();
+            match parse(row, &text) {
+                Ok(mut row) => {
+                    row.outcome = outcomes.get(&number).copied();
+                    turn.rows.push(row);
+                }
+                Err(error) => {
+                    turn.broken.push(number);
+                    turn.reason.get_or_insert_with(|| error.to_string());
+                }
             }
         }
+        if let Some(each) = bytes.checked_div(found.len()) {
+            let fits = u32::try_from(BYTES / each.max(1)).unwrap_or(MANY);
+            turn.limit = fits.clamp(1, MANY);
+        }
+        Ok(turn)
     }
-    if let Some(each) = bytes.checked_div(found.len()) {
-        let fits = u32::try_from(BYTES / each.max(1)).unwrap_or(MANY);
-        turn.limit = fits.clamp(1, MANY);
-    }
-    let outcomes = outcomes(store, &turn.rows)?;
-    for row in &mut turn.rows {
-        row.outcome = outcomes.get(&row.number).copied();
-    }
-    Ok(turn)
 }
 
 /// Where a turn ends.
@@ -186,8 +213,9 @@ fn parse(row: &Found, features: &str) -> Result<Row, StoreError> {
 }
 
 /// The present outcomes of rows that have one, by number: value, and since when it is known.
-fn outcomes(store: &mut dyn Store, rows: &[Row]) -> Result<HashMap<i64, (f64, i64)>, StoreError> {
-    let numbers: Vec<Value> = rows.iter().map(|row| row.number.into()).collect();
+fn outcomes(store: &mut dyn Store, rows: &[Found]) -> Result<HashMap<i64, (f64, i64)>, StoreError> {
+    let numbers = rows.iter().map(|row| row.int(0).map(Value::from));
+    let numbers = numbers.collect::<Result<Vec<Value>, _>>()?;
     let sql = "SELECT prediction, value, matured_ms FROM outcome \
                WHERE prediction IN ({list}) ORDER BY seq";
     let mut last = HashMap::new();
@@ -219,6 +247,26 @@ pub fn cursor(store: &mut dyn Store, slot: &str) -> Result<i64, StoreError> {
     let sql = "SELECT value FROM counter WHERE name = $1";
     let found = store.query(sql, &[counter(slot).as_str().into()])?;
     found.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// How far a slot is, beside the newest prediction of all.
+pub struct Within {
+    pub cursor: i64,
+    pub newest: i64,
+}
+
+/// As [`cursor`]. One above every prediction is from before SQLite counted from 1 again: it is set back
+/// at once, or new predictions would count as exported once they are as many.
+///
+/// # Errors
+/// What the store says.
+pub fn cursor_within(store: &mut dyn Store, slot: &str) -> Result<Within, StoreError> {
+    let (cursor, newest) = (cursor(store, slot)?, bounds(store)?.1);
+    if cursor <= newest {
+        return Ok(Within { cursor, newest });
+    }
+    advance(store, slot, cursor, 0)?;
+    Ok(Within { cursor: 0, newest })
 }
 
 /// Moves it; false when it is no longer where it was thought to be.

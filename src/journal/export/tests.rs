@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::columns::{Cell, Features, Kind, Schema};
 use super::exporter::Exporter;
-use super::log::{Limits, Log};
+use super::log::{self, Limits, Log};
 use super::rows::{self, Row};
 use super::*;
 use crate::journal::lease;
@@ -127,13 +127,14 @@ impl Site {
                 threshold: Some(0.5),
             }]
         };
-        let exporter = Exporter::new(
+        let mut exporter = Exporter::new(
             self.path(),
             settings,
             self.journal.clone(),
             Box::new(slots),
             Arc::clone(&progress),
         );
+        exporter.settle = std::time::Duration::ZERO;
         (exporter, progress)
     }
 
@@ -160,7 +161,8 @@ impl Drop for Site {
     }
 }
 
-/// Looks until nothing more is due; the first look only learns which numbers are settled.
+/// Looks until nothing more is due, without the time that numbers take to settle; the first look only
+/// learns which they are.
 fn look(exporter: &mut Exporter) {
     for _ in 0..2 {
         while exporter.look().unwrap() {}
@@ -579,10 +581,52 @@ fn a_folder_that_cannot_be_written_is_a_failure_that_passes() {
     let (mut exporter, progress) = site.exporter(|_| {});
     let reason = exporter.look().unwrap_err().to_string();
     assert!(reason.contains("log"), "{reason}");
-    assert_eq!(progress.all()[0].1.failures(), 1);
+    let counts = progress.all()[0].1.clone();
+    assert_eq!(counts.failures(), 1);
+    let later = crate::serve::record::now_ms() + HOUR;
+    assert!(counts.lag_s(later) >= 3600.0, "no file could be begun");
     fs::remove_file(site.path()).unwrap();
     look(&mut exporter);
     assert_eq!(all(&site.path()).len(), 1);
+    assert_eq!(counts.lag_s(later), 0.0);
+}
+
+#[test]
+fn the_lag_of_a_failure_ends_with_it() {
+    let place = Place::sqlite();
+    let site = Site::new(&place);
+    fs::write(site.path(), "a file in its place").unwrap();
+    let (mut exporter, progress) = site.exporter(|_| {});
+    exporter.look().unwrap_err();
+    let counts = progress.all()[0].1.clone();
+    assert!(counts.lag_s(i64::MAX) > 0.0);
+    fs::remove_file(site.path()).unwrap();
+    look(&mut exporter);
+    assert_eq!(counts.lag_s(i64::MAX), 0.0, "nothing is due");
+}
+
+#[test]
+fn what_was_just_written_is_not_settled() {
+    let place = Place::sqlite();
+    let site = Site::new(&place);
+    site.append(vec![with(NOW - 2 * DAY, r#"{"a":1}"#)]);
+    let (mut exporter, _) = site.exporter(|_| {});
+    exporter.settle = std::time::Duration::MAX;
+    look(&mut exporter);
+    look(&mut exporter);
+    assert!(files(&site.path()).is_empty());
+}
+
+#[test]
+fn a_file_that_is_gone_needs_no_removal() {
+    let dir = TempDir::new().unwrap();
+    assert_eq!(log::remove(&[dir.path().join("gone")]), Ok(()));
+    let reason = log::remove(&[dir.path().to_path_buf()]).unwrap_err();
+    assert!(
+        reason
+            .to_string()
+            .contains(&dir.path().display().to_string())
+    );
 }
 
 #[test]
@@ -604,6 +648,21 @@ fn a_journal_that_counts_from_one_again_is_followed() {
 }
 
 #[test]
+fn a_cursor_above_every_prediction_is_set_back_before_a_file_is_complete() {
+    on_both(|place| {
+        let site = Site::new(place);
+        site.append(vec![with(NOW - 2 * DAY, r#"{"a":1}"#)]);
+        site.journal
+            .run_blocking(|store| rows::advance(store, "fraud", 0, 1_000))
+            .unwrap();
+        let (mut exporter, _) = site.exporter(|settings| settings.rotate_ms = 1 << 40);
+        look(&mut exporter);
+        assert_eq!(site.cursor(), 0);
+        assert_eq!(files(&site.path()).len(), 1, "it is not complete");
+    });
+}
+
+#[test]
 fn rows_that_cannot_be_read_are_left_out_and_counted() {
     let place = Place::sqlite();
     let site = Site::new(&place);
@@ -616,6 +675,29 @@ fn rows_that_cannot_be_read_are_left_out_and_counted() {
     look(&mut exporter);
     assert_eq!(all(&site.path()).len(), 2);
     assert_eq!(progress.all()[0].1.broken_rows(), 1);
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_counted_once() {
+    let place = Place::sqlite();
+    let site = Site::new(&place);
+    let (mut exporter, progress) = site.exporter(|_| {});
+    look(&mut exporter);
+    site.append(vec![
+        with(NOW - 2 * DAY, r#"{"a":1}"#),
+        with(NOW - 2 * DAY, r#"{"a":{"#),
+    ]);
+    // No file can be begun in the place of a folder.
+    let place = site.path().join(names::of("fraud", NOW - 2 * DAY, 1));
+    fs::create_dir(names::part(&place)).unwrap();
+    exporter.look().unwrap();
+    exporter.look().unwrap_err();
+    let counts = progress.all()[0].1.clone();
+    assert_eq!((counts.failures(), counts.broken_rows()), (1, 1));
+    fs::remove_dir(names::part(&place)).unwrap();
+    look(&mut exporter);
+    assert_eq!(all(&site.path()).len(), 1);
+    assert_eq!((counts.failures(), counts.broken_rows()), (1, 1));
 }
 
 #[test]

@@ -220,12 +220,40 @@ fn newer_tables_are_refused() {
             .open()
             .execute("UPDATE journal_version SET version = version + 1", &[])
             .unwrap();
-        let error = open(&place.address).err().unwrap();
         let expected = StoreError::Newer {
             found: schema::VERSION + 1,
             known: schema::VERSION,
         };
-        assert_eq!(error, expected);
+        for open in [open, open_to_read] {
+            let error = open(&place.address).err().unwrap();
+            assert_eq!(error, expected);
+        }
+    });
+}
+
+#[test]
+fn who_reads_makes_and_changes_nothing() {
+    on_both(|place| {
+        assert!(open_to_read(&place.address).is_err(), "there is none");
+        assert!(open_to_read(&place.address).is_err(), "and none was made");
+        let mut store = place.open();
+        write(&mut *store, &[prediction(NOW)]);
+        // As the first version left them.
+        for sql in [
+            "DROP TABLE drift_pane",
+            "DROP TABLE drift_reference",
+            "DROP TABLE drift_alarm",
+            "UPDATE journal_version SET version = 1",
+        ] {
+            store.execute(sql, &[]).unwrap();
+        }
+        let mut reader = open_to_read(&place.address).unwrap();
+        assert_eq!(count(&mut *reader, "prediction"), 1);
+        assert!(reader.execute("DELETE FROM prediction", &[]).is_err());
+        drop(reader);
+        assert!(store.query("SELECT 1 FROM drift_pane", &[]).is_err());
+        let version = store.query("SELECT version FROM journal_version", &[]);
+        assert_eq!(version.unwrap()[0].int(0), Ok(1));
     });
 }
 

@@ -172,21 +172,37 @@ impl Ruled {
                 .binary_search_by(|it| it.total_cmp(&(number + 0.0)));
             verdict.broken[Kind::Category as usize] = found.is_err();
         }
+        let whole = number.round_ties_even();
+        // The range is for the value as it was sent.
+        let mut is_out = !(self.low..=self.high).contains(&number);
         if let Some(tally) = self.tally(Kind::Whole)
-            && number.round_ties_even() != number
+            && whole != number
         {
             verdict.broken[Kind::Whole as usize] = true;
-            now = clamp(tally, now, number.round_ties_even());
+            let [low, high] = self.nearest;
+            let nearest = if is_out {
+                whole
+            } else {
+                whole.max(low).min(high)
+            };
+            now = clamp(tally, now, nearest);
+            // A bound that is not whole: there is no whole number within the range.
+            is_out |= tally.action == Action::Clamp && nearest.fract() != 0.0;
         }
         if let Some(tally) = self.tally(Kind::Range)
-            && !(self.low..=self.high).contains(&now)
+            && is_out
         {
             verdict.broken[Kind::Range as usize] = true;
-            let nearest = self.nearest[usize::from(now > self.high)];
+            let nearest = self.nearest[usize::from(number.max(whole) > self.high)];
             now = clamp(tally, now, nearest);
         }
         verdict.clamped = (now != number).then_some(now);
         verdict
+    }
+
+    /// Whether any of its rules changes a value.
+    pub fn clamps(&self) -> bool {
+        self.tallies().any(|(_, it)| it.action == Action::Clamp)
     }
 
     /// The rule of one kind.

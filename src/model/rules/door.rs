@@ -1,5 +1,6 @@
 //! A revision's rules held against rows: each value once, in blocks of rows that stay in the cache,
-//! without an allocation while nothing is refused. What breaks a rule is counted.
+//! without an allocation while nothing is refused. What breaks a rule is counted. [`Rules::clamp`]
+//! changes rows, and counts nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{Debug, Display};
@@ -30,7 +31,7 @@ pub struct Rules {
 pub struct Marks {
     /// Rows that break a rule and are answered as they are.
     pub flagged: usize,
-    /// Rows of which a value was changed.
+    /// Rows of which a value is to be clamped.
     pub clamped: usize,
 }
 
@@ -101,12 +102,13 @@ impl Rules {
         tallies.any(|(_, it)| it.action == Action::Reject && it.origin == Origin::Default)
     }
 
-    /// Holds rows against the rules, and changes the values that are to be clamped. `unknown` are the
-    /// cells, row and column, whose category the model does not know; sorted.
+    /// Holds rows against the rules, and counts what breaks one. Changes no value: where rows are
+    /// marked as clamped, [`Rules::clamp`] is to follow. `unknown` are the cells, row and column, whose
+    /// category the model does not know; sorted.
     ///
     /// # Errors
     /// Names a value that is refused, its row, what was expected, and how many such values there are.
-    pub fn apply(&self, rows: &mut Rows, unknown: &[(u32, u32)]) -> Result<Marks, String> {
+    pub fn check(&self, rows: &Rows, unknown: &[(u32, u32)]) -> Result<Marks, String> {
         if self.columns.is_empty() {
             return Ok(Marks::default());
         }
@@ -116,9 +118,35 @@ impl Rules {
         }
     }
 
+    /// Changes the values that are to be clamped. Counts nothing and refuses nothing: rows that break
+    /// other rules stay as they are.
+    pub fn clamp(&self, rows: &mut Rows) {
+        match rows {
+            Rows::F32(matrix) => self.clamp_values(matrix, |number| number as f32),
+            Rows::F64(matrix) => self.clamp_values(matrix, |number| number),
+        }
+    }
+
+    fn clamp_values<T: Copy + Into<f64>>(&self, matrix: &mut Matrix<T>, narrow: fn(f64) -> T) {
+        let width = matrix.width();
+        for ruled in self.columns.iter().filter(|it| it.clamps()) {
+            let column = matrix.values_mut().iter_mut().skip(ruled.index);
+            for value in column.step_by(width) {
+                let number = (*value).into();
+                if ruled.is_fine(number) {
+                    continue;
+                }
+                // What is missing, or of an unknown category, has no nearest value.
+                if let Some(nearest) = ruled.judge(number, || false).clamped {
+                    *value = narrow(nearest);
+                }
+            }
+        }
+    }
+
     fn walk<T: Copy + Into<f64> + Display + Debug>(
         &self,
-        matrix: &mut Matrix<T>,
+        matrix: &Matrix<T>,
         unknown: &[(u32, u32)],
         narrow: fn(f64) -> T,
     ) -> Result<Marks, String> {
@@ -133,12 +161,12 @@ impl Rules {
             refused: 0,
             first: String::new(),
         };
-        for (block, values) in matrix.values_mut().chunks_mut(BLOCK * width).enumerate() {
+        for (block, values) in matrix.values().chunks(BLOCK * width).enumerate() {
             for ruled in &self.columns {
-                let column = values.iter_mut().skip(ruled.index).step_by(width);
+                let column = values.iter().skip(ruled.index).step_by(width);
                 for (bit, value) in column.enumerate() {
                     if !ruled.is_fine((*value).into()) {
-                        walk.judge(ruled, (block, bit), value);
+                        walk.judge(ruled, (block, bit), *value);
                     }
                 }
                 walk.end_column(ruled);
@@ -163,13 +191,13 @@ impl Rules {
 }
 
 impl<T: Copy + Into<f64> + Display + Debug> Walk<'_, T> {
-    fn judge(&mut self, ruled: &Ruled, (block, bit): (usize, usize), value: &mut T) {
+    fn judge(&mut self, ruled: &Ruled, (block, bit): (usize, usize), value: T) {
         let row = block * BLOCK + bit;
         let is_unknown = || {
             let cell = (row as u32, ruled.index as u32);
             self.unknown.binary_search(&cell).is_ok()
         };
-        let verdict = ruled.judge((*value).into(), is_unknown);
+        let verdict = ruled.judge(value.into(), is_unknown);
         for (kind, tally) in ruled.tallies() {
             if !verdict.broken[kind as usize] {
                 continue;
@@ -179,12 +207,9 @@ impl<T: Copy + Into<f64> + Display + Debug> Walk<'_, T> {
             if tally.action == Action::Reject {
                 self.refused += 1;
                 if self.refused == 1 {
-                    self.first = self.refusal(ruled, kind, row, *value);
+                    self.first = self.refusal(ruled, kind, row, value);
                 }
             }
-        }
-        if let Some(nearest) = verdict.clamped {
-            *value = (self.narrow)(nearest);
         }
     }
 
@@ -213,7 +238,15 @@ impl<T: Copy + Into<f64> + Display + Debug> Walk<'_, T> {
             Kind::Range if value.into() < ruled.low => {
                 format!("{} is below {}", short(value), bound(ruled.low))
             }
-            Kind::Range => format!("{} is above {}", short(value), bound(ruled.high)),
+            Kind::Range if value.into() > ruled.high => {
+                format!("{} is above {}", short(value), bound(ruled.high))
+            }
+            // It would have become the nearest whole number.
+            Kind::Range => format!(
+                "no whole number is from {} to {}",
+                bound(ruled.low),
+                bound(ruled.high)
+            ),
             Kind::Whole => format!("{} is not a whole number", short(value)),
             Kind::Category => "the category is not one of those that are allowed".to_string(),
             Kind::Required => "missing".to_string(),

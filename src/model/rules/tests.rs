@@ -62,8 +62,15 @@ fn values(rows: &Rows) -> Vec<f64> {
     }
 }
 
+/// The marks of rows, which are then clamped.
+fn apply(rules: &Rules, rows: &mut Rows, unknown: &[(u32, u32)]) -> Result<Marks, String> {
+    let marks = rules.check(rows, unknown);
+    rules.clamp(rows);
+    marks
+}
+
 fn refused(texts: &[&str], row: [f64; 4]) -> String {
-    rules(texts).apply(&mut rows(&[row]), &[]).unwrap_err()
+    rules(texts).check(&rows(&[row]), &[]).unwrap_err()
 }
 
 /// Feature, check, action, rows.
@@ -214,7 +221,7 @@ fn a_refusal_names_the_first_value_and_how_many_there_are() {
         [100.0, f64::INFINITY, NAN, 0.0],
         [NAN, NAN, 1.0, 0.0],
     ];
-    let marks = rules(&all).apply(&mut rows(&good), &[]);
+    let marks = rules(&all).check(&rows(&good), &[]);
     assert_eq!(marks, Ok(Marks::default()));
     // A bound is rounded as the values are.
     let single = Rules::new(
@@ -222,10 +229,10 @@ fn a_refusal_names_the_first_value_and_how_many_there_are() {
         &[],
         &signature(Element::F32),
     );
-    let mut on_it = Rows::from_f64(vec![0.1, 0.0, 0.0, 0.0], 4, Element::F32).unwrap();
-    assert_eq!(single.apply(&mut on_it, &[]), Ok(Marks::default()));
-    let mut above = Rows::from_f64(vec![0.2, 0.0, 0.0, 0.0], 4, Element::F32).unwrap();
-    let error = single.apply(&mut above, &[]).unwrap_err();
+    let on_it = Rows::from_f64(vec![0.1, 0.0, 0.0, 0.0], 4, Element::F32).unwrap();
+    assert_eq!(single.check(&on_it, &[]), Ok(Marks::default()));
+    let above = Rows::from_f64(vec![0.2, 0.0, 0.0, 0.0], 4, Element::F32).unwrap();
+    let error = single.check(&above, &[]).unwrap_err();
     assert!(error.contains("0.2 is above 0.1"), "{error}");
 }
 
@@ -245,7 +252,7 @@ fn rows_are_marked_once_and_values_counted_by_rule() {
     ];
     let mut changed = rows(&sent);
     // The category of the last row is not known; that of the one before is missing.
-    let marks = rules.apply(&mut changed, &[(3, 2)]).unwrap();
+    let marks = apply(&rules, &mut changed, &[(3, 2)]).unwrap();
     assert_eq!(
         marks,
         Marks {
@@ -272,7 +279,7 @@ fn rows_are_marked_once_and_values_counted_by_rule() {
     );
     // Blocks of rows do not lose any.
     let mut many = rows(&[[11.0, 0.0, 1.0, 0.0]; 200]);
-    let marks = rules.apply(&mut many, &[]).unwrap();
+    let marks = apply(&rules, &mut many, &[]).unwrap();
     assert_eq!(
         marks,
         Marks {
@@ -281,6 +288,70 @@ fn rows_are_marked_once_and_values_counted_by_rule() {
         }
     );
     assert_eq!(counts(&rules)[0].3, 202);
+}
+
+#[test]
+fn a_check_changes_no_value_and_clamping_counts_and_refuses_nothing() {
+    for element in [Element::F32, Element::F64] {
+        let all = ["amount: 0..10 clamp", "age: 0..1 reject", "size: ..0 flag"];
+        let rules = Rules::new(&written(&all), &[], &signature(element));
+        let of = |row: [f64; 4]| Rows::from_f64([row; 70].concat(), 4, element).unwrap();
+        let [sent, clamped] = [11.0, 10.0].map(|amount| of([amount, 2.0, NAN, 1.0]));
+        let bits = |rows: &Rows| {
+            values(rows)
+                .into_iter()
+                .map(f64::to_bits)
+                .collect::<Vec<_>>()
+        };
+        let mut rows = sent.clone();
+        rules.clamp(&mut rows);
+        assert_eq!(bits(&rows), bits(&clamped));
+        assert_eq!(counts(&rules), []);
+        let mut rows = sent.clone();
+        rules.check(&rows, &[]).unwrap_err();
+        assert_eq!(bits(&rows), bits(&sent));
+        assert_eq!(counts(&rules).len(), 3);
+        // A rule that only flags changes nothing, with another that clamps beside it or not.
+        let flags = written(&["amount: 0..10 flag", "amount: whole clamp"]);
+        Rules::new(&flags, &[], &signature(element)).clamp(&mut rows);
+        assert_eq!(bits(&rows), bits(&sent));
+    }
+}
+
+#[test]
+fn a_value_is_rounded_within_the_range_that_it_was_sent_in() {
+    // Rules of `age`, what is sent, what it becomes, and how often its range and being whole are broken.
+    for (texts, sent, expected, range, whole) in [
+        (["age: ..9.8 reject", "age: whole clamp"], 9.7, 9.0, 0, 1),
+        (["age: 0.2.. flag", "age: whole clamp"], 0.3, 1.0, 0, 1),
+        (["age: ..9.2 clamp", "age: whole clamp"], 9.4, 9.0, 1, 1),
+        (["age: ..9 flag", "age: whole clamp"], 9.4, 9.0, 1, 1),
+        (["age: ..9 clamp", "age: whole flag"], 8.7, 8.7, 0, 1),
+        // No whole number lies within it.
+        (["age: 0.2..0.8 clamp", "*: whole clamp"], 0.4, 0.2, 1, 1),
+        (["age: 0.2..0.8 clamp", "*: whole clamp"], 0.7, 0.8, 1, 1),
+        (["age: 0.2..0.8 flag", "*: whole clamp"], 0.4, 0.2, 1, 1),
+    ] {
+        let rules = rules(&texts);
+        let mut changed = rows(&[[0.0, sent, 1.0, 0.0]]);
+        apply(&rules, &mut changed, &[]).unwrap();
+        assert_eq!(values(&changed)[1], expected, "{texts:?}: {sent}");
+        let of = |kind: &str| {
+            let mut of_age = counts(&rules).into_iter().filter(|it| it.0 == "age");
+            of_age.find(|it| it.1 == kind).map_or(0, |it| it.3)
+        };
+        assert_eq!((of("range"), of("whole")), (range, whole), "{texts:?}");
+    }
+    let error = refused(
+        &["age: ..9 reject", "age: whole clamp"],
+        [0.0, 9.4, 1.0, 0.0],
+    );
+    assert!(error.contains("9.4 is above 9"), "{error}");
+    let none = ["age: 0.2..0.8 reject", "*: whole clamp"];
+    assert_eq!(
+        refused(&none, [0.0, 0.4, 1.0, 0.0]),
+        "feature \"age\", row 0: no whole number is from 0.2 to 0.8 (validate.rules)"
+    );
 }
 
 #[test]
@@ -295,11 +366,11 @@ fn what_is_written_for_a_feature_comes_before_what_is_for_all_and_both_before_de
     let written = written(&["*: ..100 flag", "amount: 0..10 reject", "*: required flag"]);
     let rules = Rules::new(&written, &defaults, &signature(Element::F64));
     let error = rules
-        .apply(&mut rows(&[[11.0, 0.0, 1.0, 0.0]]), &[])
+        .check(&rows(&[[11.0, 0.0, 1.0, 0.0]]), &[])
         .unwrap_err();
     assert!(error.contains("11 is above 10"), "{error}");
-    let marks = rules.apply(
-        &mut rows(&[[NAN, -99.0, 0.0, NAN], [1.0, 101.0, 1.0, 1.0]]),
+    let marks = rules.check(
+        &rows(&[[NAN, -99.0, 0.0, NAN], [1.0, 101.0, 1.0, 1.0]]),
         &[],
     );
     assert_eq!(
@@ -314,7 +385,7 @@ fn what_is_written_for_a_feature_comes_before_what_is_for_all_and_both_before_de
     let rules = Rules::new(&none, &defaults, &signature(Element::F64));
     assert!(rules.refuse_by_default());
     let error = rules
-        .apply(&mut rows(&[[NAN, 0.5, 1.0, 0.0]]), &[])
+        .check(&rows(&[[NAN, 0.5, 1.0, 0.0]]), &[])
         .unwrap_err();
     assert_eq!(
         error,
@@ -347,7 +418,7 @@ fn what_does_not_fit_a_model_is_told_and_the_rest_holds() {
         [-0.5, 1.0, 0.0, 0.0],
         [2.0, 1.0, 0.0, 1.0],
     ];
-    let marks = rules.apply(&mut rows(&sent), &[]);
+    let marks = rules.check(&rows(&sent), &[]);
     assert_eq!(
         marks,
         Ok(Marks {
@@ -478,9 +549,9 @@ proptest! {
         let rules = Rules::new(&written, &[], &signature(element));
         let mut rows = Rows::from_f64(sent, 4, element).unwrap();
         let before = values(&rows);
-        rules.apply(&mut rows, &[]).unwrap();
+        apply(&rules, &mut rows, &[]).unwrap();
         let once = values(&rows);
-        prop_assert_eq!(rules.apply(&mut rows, &[]), Ok(Marks::default()));
+        prop_assert_eq!(apply(&rules, &mut rows, &[]), Ok(Marks::default()));
         for (now, before) in once.chunks(4).zip(before.chunks(4)) {
             let (low, high) = match single {
                 true => (f64::from(low as f32), f64::from((low + span) as f32)),
@@ -500,7 +571,7 @@ proptest! {
         let all = ["*: 0..1 flag", "*: whole flag", "*: required flag", "city: in Rome flag"];
         let rules = rules(&all);
         let mut rows = Rows::from_f64(sent.clone(), 4, Element::F64).unwrap();
-        let marks = rules.apply(&mut rows, &[(0, 2)]).unwrap();
+        let marks = apply(&rules, &mut rows, &[(0, 2)]).unwrap();
         prop_assert!(marks.flagged <= 70 && marks.clamped == 0);
         let bits = |values: &[f64]| values.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&values(&rows)), bits(&sent));

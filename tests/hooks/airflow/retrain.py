@@ -8,7 +8,7 @@ def retrain():
     @task
     def fit(**context):
         conf = context["dag_run"].conf
-        assert conf["slot"] == "fraud" and conf["team"] == "risk", conf
+        assert conf["slot"] == "fraud", conf
         assert conf["features"][0]["name"] == "amount", conf
 
     fit()

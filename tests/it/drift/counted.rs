@@ -5,7 +5,7 @@ use hedgerow::drift::build::served;
 use hedgerow::drift::profile::{Profile, Source};
 
 use super::*;
-use crate::support::{copy, enlist};
+use crate::support::{copy, copy_plain, enlist};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_request_is_sampled_evenly() {
@@ -99,10 +99,39 @@ async fn only_what_the_champion_answers_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_challenger_answers_takes_nothing_of_what_may_be_watched() {
+    let site = site(|config| {
+        config.serve.slot.watch.record = true;
+        // Nothing is recorded and nothing watched: what would have been watched is skipped.
+        config.serve.record.rows_per_second_max = 0;
+        config.serve.record.watched_rows_per_second_max = 0;
+    })
+    .await;
+    let running = &site.running;
+    let rows = draw(200, 3, 1);
+    serve(running, revision(script(1, "one"), Some(&rows)));
+    let slot = running.shared.server.registry.slot("x").unwrap();
+    // A profile of its own makes no difference.
+    slot.enlist(revision(script(2, "two"), Some(&rows)), 2);
+    let challenger = Arc::clone(&slot.roles().unwrap().challengers[0].revision);
+    let skipped = || {
+        slot.usage
+            .unwatched
+            .load(std::sync::atomic::Ordering::Relaxed)
+    };
+    for (share, expected) in [(1.0, 0), (0.0, 200), (1.0, 200)] {
+        slot.set_share(challenger.uid, share);
+        predict(running, "x", &rows).await;
+        assert_eq!(skipped(), expected, "a share of {share}");
+    }
+    site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explained_rows_are_counted_with_their_scores() {
     let models = tempfile::tempdir().unwrap();
     let place = models.path().join("m/1");
-    copy("models/diabetes-lgbm/1", &place);
+    copy_plain("models/diabetes-lgbm/1", &place);
     let names: Vec<String> = "age sex bmi bp s1 s2 s3 s4 s5 s6"
         .split(' ')
         .map(str::to_string)

@@ -7,7 +7,7 @@ use hedgerow::drift::profile::Values;
 use hedgerow::model::slot::{Arrival, Slot};
 
 use super::*;
-use crate::support::{copy, until};
+use crate::support::{copy_plain, until};
 
 /// As models/diabetes-lgbm names its features.
 const DIABETES: [&str; 10] = [
@@ -77,7 +77,7 @@ async fn a_profile_that_is_none_of_the_model_is_refused_and_the_model_serves() {
         ),
     ];
     for (name, document, _) in &cases {
-        copy(
+        copy_plain(
             "models/diabetes-lgbm/1",
             &models.path().join(name).join("1"),
         );
@@ -110,13 +110,13 @@ async fn a_profile_comes_changes_and_goes_while_the_model_serves() {
     for arrival in [Arrival::Replace, Arrival::Shadow] {
         let site = site(|config| config.serve.slot.watch.arrival = arrival).await;
         let (running, models) = (&site.running, site.models.path());
-        copy("models/diabetes-lgbm/1", &models.join("m/1"));
+        copy_plain("models/diabetes-lgbm/1", &models.join("m/1"));
         until(|| running.shared.server.registry.slot("m").is_some()).await;
         let roles = || slot(running, "m").roles();
         until(|| roles().is_some()).await;
         if arrival == Arrival::Replace {
             // So that there is a previous one to be kept.
-            copy("models/diabetes-lgbm/1", &models.join("m/2"));
+            copy_plain("models/diabetes-lgbm/1", &models.join("m/2"));
             until(|| roles().unwrap().champion.id == 2).await;
         }
         let before = roles().unwrap();

@@ -84,13 +84,13 @@ async fn without_a_profile_the_first_rows_become_the_reference() {
         &["hedgerow_drift_reference{slot=\"x\",state=\"collecting\"} 1.0"],
     )
     .await;
-    predict(running, "x", &draw(1500, 3, 2)).await;
+    predict(running, "x", &draw(500, 3, 2)).await;
     let ready = until_ready(running, "x").await;
     assert_eq!(
         (&ready["reference"]["source"], &ready["reference"]["rows"]),
         (&json!("served"), &json!(2000))
     );
-    // Rows beyond those that were wanted are counted from now on, not before.
+    // The reference's own rows are not counted again.
     assert_eq!(ready["windows"][1]["rows"], 0);
     predict(running, "x", &shifted(draw(2000, 3, 3), 0)).await;
     let drifted = until_rows(running, "x", 2000).await;
@@ -104,6 +104,42 @@ async fn without_a_profile_the_first_rows_become_the_reference() {
     // The score is the mean of the row.
     assert_eq!(drifted["windows"][1]["score"]["type"], "number");
     site.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_served_reference_stays_until_another_is_asked_for() {
+    let first = site(|config| {
+        watch_on(config);
+        config.drift.slot.reference_rows = 1000;
+    })
+    .await;
+    serve(&first.running, revision(script(1, "one"), None));
+    until_report(&first.running, "x", |it| {
+        it["reference"]["state"] == "collecting"
+    })
+    .await;
+    predict(&first.running, "x", &draw(1000, 3, 1)).await;
+    until_ready(&first.running, "x").await;
+    let Site {
+        running,
+        models,
+        _data,
+    } = first;
+    running.stop().await.unwrap();
+    for (rows, sent) in [(1000, 0), (1001, 1001)] {
+        let store = _data.path().join("journal").display().to_string();
+        let mut config = settings(models.path(), &store);
+        watch_on(&mut config);
+        config.drift.slot.reference_rows = rows;
+        let running = start(config).await;
+        serve(&running, revision(script(1, "one"), None));
+        if sent > 0 {
+            predict(&running, "x", &draw(sent, 3, 2)).await;
+        }
+        let found = until_ready(&running, "x").await;
+        assert_eq!(found["reference"]["rows"], rows);
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

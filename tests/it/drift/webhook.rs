@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use hedgerow::config::Config;
@@ -57,10 +58,17 @@ pub fn call_at(config: &mut Config, address: SocketAddr) {
     config.drift.slot.calls.webhook = Some(Url::parse(&url).unwrap());
 }
 
-/// An address of this machine where nobody answers.
+/// An address of this machine where nobody answers. Its port is none that the kernel gives to others
+/// meanwhile, or to a connection that is made to it, which would then meet itself.
 pub fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let offset = std::process::id() as u16 % 100 * 100 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + offset % 10_000));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn receive(stream: TcpStream) -> Option<Value> {

@@ -94,6 +94,26 @@ async fn a_challenger_is_promoted_by_evidence_and_rolled_back_by_a_word_also_aft
     let path = "GET /v1/slots/fraud/verdict";
     let (_, verdict) = call(running.addresses.admin, path, &Value::Null).await;
     assert_eq!(verdict["data"]["champion"], 2, "{verdict}");
+    let gate = async |gate: &str, body: &Value| {
+        let path = format!("POST /hooks/flagger/{gate}");
+        call(running.addresses.admin, &path, body).await
+    };
+    let canary = json!({"name": "fraud", "namespace": "models", "phase": "Progressing"});
+    for (name, status) in [
+        ("confirm-rollout", 200),
+        ("confirm-traffic-increase", 200),
+        ("confirm-promotion", 409),
+        ("rollback", 409),
+        ("event", 404),
+    ] {
+        let (found, answer) = gate(name, &canary).await;
+        assert_eq!(found, status, "{name}: {answer}");
+    }
+    let named = |slot: &str| json!({"name": "pods", "metadata": {"slot": slot}});
+    let (status, answer) = gate("confirm-rollout", &named("fraud")).await;
+    assert_eq!((status, &answer), (200, &verdict));
+    assert_eq!(gate("rollback", &named("nobody")).await.0, 404);
+    assert_eq!(gate("rollback", &json!(7)).await.0, 400);
     let decisions = decided(&running, "fraud").await;
     let names: Vec<&str> = decisions.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["begin", "shadow", "promote"]);

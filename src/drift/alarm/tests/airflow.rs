@@ -1,13 +1,10 @@
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::airflow::{Airflow, Version, parse_dag, parse_url, run_id};
 use super::super::{Hooks, Secret, Settings, Target};
 use super::{Reply, Request, alarm, other_alarm, says, with_server};
 
 fn hooks(url: &str, version: Version) -> Hooks {
-    let mut conf = Map::new();
-    conf.insert("team".to_string(), json!("risk"));
-    conf.insert("slot".to_string(), json!("hidden by the alarm's"));
     Hooks::new(Settings {
         airflow: Some(Airflow {
             url: parse_url(url).unwrap(),
@@ -15,7 +12,6 @@ fn hooks(url: &str, version: Version) -> Hooks {
             version,
             user: "admin".to_string(),
             password: Secret::parse("secret").unwrap(),
-            conf,
         }),
         ..Settings::default()
     })
@@ -80,8 +76,7 @@ fn version_3_is_found_and_a_token_serves_until_it_is_refused() {
     assert_eq!(sent["dag_run_id"], format!("{}__other-1", "hedgerow"));
     assert_eq!(sent["logical_date"], Value::Null);
     assert!(sent.as_object().unwrap().contains_key("logical_date"));
-    let mut conf = serde_json::to_value(other_alarm(1)).unwrap();
-    conf["team"] = json!("risk");
+    let conf = serde_json::to_value(other_alarm(1)).unwrap();
     assert_eq!(sent["conf"], conf);
     assert!(requests[6].has("authorization: Bearer token2"));
 }
@@ -149,6 +144,27 @@ fn a_server_that_was_upgraded_is_looked_at_again() {
         let run = hooks.call(Target::Airflow, &other_alarm(3)).unwrap();
         assert_eq!(run, Some(run_id(&other_alarm(3))));
     });
+}
+
+#[test]
+fn a_dag_that_is_missing_is_looked_for_once_more() {
+    // It is there for the first run only.
+    let reply = |requests: &[Request]| {
+        let runs = requests.iter().filter(|r| r.line.ends_with("/dagRuns"));
+        match requests.last().unwrap().line.ends_with("/dagRuns") && runs.count() > 1 {
+            true => says(404, r#"{"detail":"no DAG"}"#),
+            false => three(requests),
+        }
+    };
+    let ((), requests) = with_server(reply, |url| {
+        let hooks = hooks(url, Version::Auto);
+        hooks.call(Target::Airflow, &other_alarm(1)).unwrap();
+        let failure = hooks.call(Target::Airflow, &other_alarm(3)).unwrap_err();
+        assert!(failure.permanent);
+        assert_eq!(failure.reason, "Airflow answered 404: no DAG");
+    });
+    let runs = requests.iter().filter(|r| r.line.ends_with("/dagRuns"));
+    assert_eq!(runs.count(), 3);
 }
 
 #[test]

@@ -67,16 +67,39 @@ fn answers_are_worth_another_try_or_not() {
 }
 
 #[test]
+fn a_page_that_repeats_the_request_is_not_told() {
+    let echo = |requests: &[Request]| {
+        let request = requests.last().unwrap();
+        says(404, format!("no {}, {}", request.line, request.head))
+    };
+    let failure = try_once(echo, 8_000).0.unwrap_err();
+    assert_eq!(failure.reason, "the webhook answered 404");
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
-    for status in [301, 302, 303, 307, 308] {
-        let to = "location: https://elsewhere.example/T0/secret\r\n";
+    for (status, to, told) in [
+        (301, "location: /T0/secret/\r\n", ""),
+        (302, "location: //other.example/T0/secret\r\n", ""),
+        (303, "location: https://me:secret@other.example/\r\n", ""),
+        (
+            307,
+            "location: https://other.example/T0/secret?key=secret\r\n",
+            " (https://other.example)",
+        ),
+        (
+            308,
+            "location: https://other.example\r\n",
+            " (https://other.example)",
+        ),
+    ] {
         let (result, requests) = try_once(|_| Reply::Says(status, to, String::new()), 8_000);
         let failure = result.unwrap_err();
         assert!(failure.permanent);
         assert_eq!(
             failure.reason,
             format!(
-                "the webhook answered {status} (to https://elsewhere.example); redirects are not followed, set the \
+                "the webhook answered {status}{told}; redirects are not followed, set the \
                  address that answers"
             )
         );
