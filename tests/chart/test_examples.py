@@ -46,6 +46,15 @@ class Server:
                     raise
             time.sleep(0.05)
 
+    def post(self, listener, path, body):
+        """The status of an answer."""
+        url = f"http://{self.addresses[listener]}{path}"
+        try:
+            with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def stop(self):
         self.process.terminate()
         self.process.stdout.read()
@@ -126,7 +135,7 @@ def test_kserves_container_serves_what_its_services_name(server, tmp_path):
         assert running.stop() == 0
 
 
-def test_the_verdict_is_where_the_analysis_looks(server, tmp_path):
+def test_the_verdict_is_where_argo_and_flagger_look(server, tmp_path):
     (template,) = read("rollouts/analysis.yaml")
     (metric,) = template["spec"]["metrics"]
     web = metric["provider"]["web"]
@@ -150,6 +159,15 @@ def test_the_verdict_is_where_the_analysis_looks(server, tmp_path):
     # No challenger: neither condition holds, so the analysis is inconclusive and the rollout waits.
     assert result["decision"] == "hold"
     assert result["ok"] is True
+    # As Flagger posts to its webhooks: nothing is proven, nothing has to go back.
+    (canary,) = read("flagger/canary.yaml")
+    hooks = canary["spec"]["analysis"]["webhooks"]
+    assert [it["type"] for it in hooks] == ["confirm-promotion", "rollback"]
+    for hook in hooks:
+        body = {"name": "app", "namespace": "shop", "phase": "Progressing", "checksum": "1"}
+        body["metadata"] = {key: "fraud-xgb" for key in hook["metadata"]}
+        path = hook["url"].removeprefix("http://hedgerow-admin.serving.svc:8082")
+        assert running.post("admin", path, body) == 409
 
 
 @pytest.fixture(scope="module")
