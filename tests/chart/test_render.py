@@ -91,14 +91,15 @@ def test_a_pod_has_time_to_drain():
             "terminationGracePeriodSeconds"
         ]
 
-    # Delay and timeout, then what src/app.rs gives the journal (5), tasks (10) and runtime (1), and 4.
-    assert grace({}) == 5 + 20 + 20
-    assert grace({"drain_delay_ms": 0, "drain_timeout_ms": 0}) == 20
-    assert grace({"drain_delay_ms": 1500, "drain_timeout_ms": 60000}) == 62 + 20
-    assert grace({"drain_delay_ms": None, "drain_timeout_ms": None}) == 0 + 20 + 20
+    # Delay and timeout, by the server's defaults where they are null, and the rest of stopping.
+    assert grace({}) == 5 + 20 + 25
+    assert grace({"drain_delay_ms": 0, "drain_timeout_ms": 0}) == 25
+    assert grace({"drain_delay_ms": 1500, "drain_timeout_ms": 60000}) == 62 + 25
+    assert grace({"drain_delay_ms": None, "drain_timeout_ms": None}) == 0 + 20 + 25
     app = (CHART.parents[1] / "src/app.rs").read_text()
-    limits = re.findall(r"Duration::from_secs\((\d+)\)", app)
-    assert sorted(map(int, limits)) == [1, 5, 10], "the times of stopping changed: templates/deployment.yaml"
+    limits = [int(it) for it in re.findall(r"Duration::from_secs\((\d+)\)", app)]
+    assert len(limits) >= 3
+    assert sum(limits) < 25, "stopping takes longer now: templates/deployment.yaml"
 
 
 def test_selectors_and_ports_meet(rendered):
