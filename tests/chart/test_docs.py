@@ -1,10 +1,12 @@
 """What docs/deploy.md tells a person to write is what the chart and Kubernetes take."""
 
+import os
 import re
 import shlex
+import subprocess
 
 import yaml
-from chart import BASE, ROOT, helm, merged, render, validate_core
+from chart import BASE, BINARY, ROOT, helm, merged, render, validate_core
 
 TEXT = (ROOT / "docs/deploy.md").read_text()
 
@@ -32,6 +34,22 @@ def test_what_it_names_is_there():
             assert (ROOT / path).exists(), path
     for page in re.findall(r"\]\(([\w.-]+)\)", TEXT):
         assert (ROOT / "docs" / page).exists(), page
+
+
+def test_the_configuration_is_checked_as_it_says(tmp_path):
+    (script,) = [text for text in blocks("sh") if "--check" in text]
+    (values,) = [text for text in blocks("yaml") if text.startswith("# my-values.yaml")]
+    (tmp_path / "my-values.yaml").write_text(values)
+    (tmp_path / "helm").symlink_to(ROOT / "helm")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/hedgerow").symlink_to(BINARY)
+    env = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "configuration is valid" in done.stdout
+    assert "[slots.fraud.batch]" in (tmp_path / "hedgerow.toml").read_text()
 
 
 def test_helms_flags_are_helms():
