@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{self, Aside, Budget, Connections, Entrance, Shared};
 use crate::config::Config;
@@ -69,9 +69,14 @@ pub fn run(config: Config) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
         let dir = config.source.dir.display().to_string();
+        // From here on: a container's first process ignores what it does not catch, and models may
+        // take long to load.
+        let mut signals = Signals::new()?;
         let running = start(config).await?;
-        running.announce(&dir).await;
-        running.until_signal().await?;
+        tokio::select! {
+            () = async { running.announce(&dir).await; running.ended().await } => {}
+            () = signals.one() => {}
+        }
         running.stop().await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -246,17 +251,36 @@ impl Running {
         Ok(())
     }
 
-    async fn until_signal(&self) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("signals: {error}");
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    /// Waits until a task panicked.
+    async fn ended(&self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
             () = self.supervisor.stopping() => {}
             () = self.close.stopping() => {}
         }
-        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let catch = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
+        Ok(Signals {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 

@@ -18,6 +18,7 @@ No file is read unless it is named.
 
 Examples:
   hedgerow serve models/
+  hedgerow serve /mnt/models --slot fraud
   hedgerow serve --config hedgerow.toml
   hedgerow serve --config hedgerow.toml --check
   hedgerow serve models/ --http 127.0.0.1:9000 --grpc 127.0.0.1:9001"
@@ -25,6 +26,9 @@ Examples:
 pub struct Arguments {
     /// Folder of models [default: models].
     dir: Option<String>,
+    /// The folder is of this one slot: it holds its revisions, or the files of one model.
+    #[arg(long, value_name = "NAME")]
+    slot: Option<String>,
     /// Configuration file, TOML.
     #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
     config: Option<PathBuf>,
@@ -47,6 +51,7 @@ impl Arguments {
     pub fn flags(&self) -> Vec<Flag> {
         let flags = [
             ("DIR", "models", "dir", &self.dir),
+            ("--slot", "models", "slot", &self.slot),
             ("--http", "server", "http", &self.http),
             ("--grpc", "server", "grpc", &self.grpc),
             ("--admin", "server", "admin", &self.admin),

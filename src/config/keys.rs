@@ -18,6 +18,7 @@ use crate::engine::Choice;
 use crate::model::rules;
 use crate::rollout;
 use crate::serve::SlotSettings;
+use crate::source::dir;
 use crate::telemetry::log;
 
 /// One key.
@@ -66,7 +67,7 @@ const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
 /// Every key but those of sections in files of their own, in the order of the documentation.
-static KEYS: [Key; 41] = [
+static KEYS: [Key; 42] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
@@ -105,6 +106,13 @@ static KEYS: [Key; 41] = [
         c.api.drain_timeout_ms = v;
     }),
     text("models", "dir", |c, v| path(&mut c.source.dir, v)),
+    text("models", "slot", |c, v| {
+        if !dir::is_slot_name(v) {
+            return Err("letters, digits, \".\", \"-\" and \"_\"".to_string());
+        }
+        c.source.slot = Some(v.to_string());
+        Ok(())
+    }),
     count("models", "poll_interval_ms", 10..=DAY_MS, |c, v| {
         c.source.poll_interval_ms = v;
     }),

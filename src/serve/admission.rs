@@ -23,6 +23,7 @@ pub struct Settings {
 pub struct Admission {
     settings: Settings,
     in_flight: AtomicUsize,
+    rows_in_flight: AtomicUsize,
     draining: AtomicBool,
     /// Requests refused because too many were in flight.
     pub shed_overload: AtomicU64,
@@ -33,6 +34,13 @@ pub struct Admission {
 /// The right to be worked on. Given back when dropped.
 #[derive(Debug)]
 pub struct Permit<'a>(&'a Admission);
+
+/// Rows that are in work until this is dropped.
+#[derive(Debug)]
+pub struct Held<'a> {
+    rows_in_flight: &'a AtomicUsize,
+    rows: usize,
+}
 
 impl Default for Settings {
     fn default() -> Settings {
@@ -50,6 +58,7 @@ impl Admission {
         Admission {
             settings,
             in_flight: AtomicUsize::new(0),
+            rows_in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             shed_overload: AtomicU64::new(0),
             shed_draining: AtomicU64::new(0),
@@ -99,6 +108,15 @@ impl Admission {
         Ok(())
     }
 
+    /// Counts rows as in work.
+    pub fn hold(&self, rows: usize) -> Held<'_> {
+        self.rows_in_flight.fetch_add(rows, Ordering::Relaxed);
+        Held {
+            rows_in_flight: &self.rows_in_flight,
+            rows,
+        }
+    }
+
     /// Checks the extra values of a request of this many rows.
     ///
     /// # Errors
@@ -110,6 +128,11 @@ impl Admission {
     /// Requests in work now.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Rows in work now: read, and not answered.
+    pub fn rows_in_flight(&self) -> usize {
+        self.rows_in_flight.load(Ordering::Relaxed)
     }
 
     /// Refuses new requests from now on; those in flight finish.
@@ -126,6 +149,12 @@ impl Admission {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.rows_in_flight.fetch_sub(self.rows, Ordering::Relaxed);
     }
 }
 
@@ -161,6 +190,17 @@ mod tests {
         admission.drain();
         assert_eq!(admission.enter().unwrap_err().code, Code::Draining);
         assert_eq!(admission.in_flight(), 1);
+    }
+
+    #[test]
+    fn rows_are_in_flight_while_they_are_held() {
+        let admission = admission(2);
+        let (three, four) = (admission.hold(3), admission.hold(4));
+        assert_eq!(admission.rows_in_flight(), 7);
+        drop(three);
+        assert_eq!(admission.rows_in_flight(), 4);
+        drop(four);
+        assert_eq!(admission.rows_in_flight(), 0);
     }
 
     #[test]

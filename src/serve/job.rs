@@ -57,6 +57,7 @@ impl Job<'_> {
         }
         let (mut read, marks) = self.read(revision, tensors)?;
         let count = read.rows.len();
+        let _held = server.admission.hold(count);
         if let Some(extras) = &extras {
             server.admission.check_extras(extras, count)?;
         }

@@ -29,6 +29,8 @@ use folder::{Listing, Scan, plain_name, scan};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub dir: PathBuf,
+    /// The folder is of this slot alone: `<dir>/<revision>/`, or the files of one revision.
+    pub slot: Option<String>,
     /// Milliseconds between two looks at the folder. At least 10.
     pub poll_interval_ms: u64,
     /// A revision's folder is loaded once nothing in it changed for this many milliseconds.
@@ -90,6 +92,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             dir: PathBuf::from("models"),
+            slot: None,
             poll_interval_ms: 1000,
             settle_ms: 2000,
         }
@@ -120,6 +123,11 @@ pub fn start(
     };
     supervisor.spawn("repository", watcher.run());
     repository
+}
+
+/// Whether a folder of this name is taken for a slot.
+pub fn is_slot_name(name: &str) -> bool {
+    plain_name(name)
 }
 
 impl Watcher {
@@ -159,8 +167,12 @@ impl Watcher {
 
     /// One look at the folder: what is new is loaded, what is gone is dropped.
     async fn look(&mut self) {
-        let dir = self.settings.dir.clone();
-        let Some(scan) = self.supervisor.blocking("scan", move || scan(&dir)).await else {
+        let (dir, only) = (self.settings.dir.clone(), self.settings.slot.clone());
+        let Some(scan) = self
+            .supervisor
+            .blocking("scan", move || scan(&dir, only.as_deref()))
+            .await
+        else {
             return;
         };
         let (scan, odd) = match scan {
@@ -176,6 +188,14 @@ impl Watcher {
                 tracing::warn!(path = %path.display(), "not a revision: expected a whole number as its name");
                 self.warned.push(path);
             }
+        }
+        let dir = &self.settings.dir;
+        if scan.is_empty() && folder::is_revision(dir) && !self.warned.contains(dir) {
+            tracing::warn!(
+                dir = %dir.display(),
+                "no slots, but files: the folder of one model is served with --slot NAME"
+            );
+            self.warned.push(dir.clone());
         }
         self.drop_what_is_gone(&scan).await;
         let names: Vec<String> = scan.keys().cloned().collect();
@@ -452,7 +472,8 @@ impl Watcher {
         files: Option<BTreeMap<String, Vec<u8>>>,
         mark: Option<String>,
     ) -> Result<Revision, String> {
-        let dir = self.settings.dir.join(name).join(id.to_string());
+        let only = self.settings.slot.as_deref();
+        let dir = folder::place(&self.settings.dir, only, name, id);
         let settings = Arc::clone(&self.revisions);
         let name = name.to_string();
         let work = move || {

@@ -211,6 +211,13 @@ impl Scrape {
             "Requests in work now.",
             [(Labels::new(), in_flight)],
         )?;
+        let rows = server.admission.rows_in_flight() as f64;
+        gauges(
+            encoder,
+            "hedgerow_rows_in_flight",
+            "Rows in work now.",
+            [(Labels::new(), rows)],
+        )?;
         let queued = server.batcher.queued_rows() as f64;
         gauges(
             encoder,

@@ -28,6 +28,8 @@ mod onnx_engine;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod profile;
 #[cfg(test)]
 mod random_onnx;

@@ -293,7 +293,11 @@ fn rows_are_marked_once_and_values_counted_by_rule() {
 #[test]
 fn a_check_changes_no_value_and_clamping_counts_and_refuses_nothing() {
     for element in [Element::F32, Element::F64] {
-        let all = ["amount: 0..10 clamp", "age: 0..1 reject", "city: required flag"];
+        let all = [
+            "amount: 0..10 clamp",
+            "age: 0..1 reject",
+            "city: required flag",
+        ];
         let rules = Rules::new(&written(&all), &[], &signature(element));
         let of = |row: [f64; 4]| Rows::from_f64([row; 70].concat(), 4, element).unwrap();
         let [sent, clamped] = [11.0, 10.0].map(|amount| of([amount, 2.0, NAN, 1.0]));

@@ -11,41 +11,75 @@ pub(super) type Listing = Vec<(String, u64, SystemTime)>;
 /// The revisions of every slot, as they lie in the folder.
 pub(super) type Scan = BTreeMap<String, BTreeMap<u64, Listing>>;
 
-/// Every slot's revisions, and folders inside slots that are not revisions.
-pub(super) fn scan(dir: &Path) -> std::io::Result<(Scan, Vec<PathBuf>)> {
+/// Every slot's revisions, and folders inside slots that are not revisions. With `only`, the folder is
+/// that slot's: it holds its revisions, or the files of one, which is revision 1.
+pub(super) fn scan(dir: &Path, only: Option<&str>) -> std::io::Result<(Scan, Vec<PathBuf>)> {
     let mut found = Scan::new();
     let mut odd = Vec::new();
+    if let Some(name) = only {
+        let mut revisions = revisions(std::fs::read_dir(dir)?, &mut odd);
+        if revisions.is_empty() && is_revision(dir) {
+            revisions.insert(1, listing(dir)?);
+            odd.clear();
+        }
+        if !revisions.is_empty() {
+            found.insert(name.to_string(), revisions);
+        }
+        return Ok((found, odd));
+    }
     for slot in std::fs::read_dir(dir)? {
         let slot = slot?;
         let name = slot.file_name().to_string_lossy().into_owned();
         if ignored(&name) || !plain_name(&name) || !slot.path().is_dir() {
             continue;
         }
-        let mut revisions = BTreeMap::new();
         // A folder may vanish between two steps: then it is not there.
-        for revision in std::fs::read_dir(slot.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let name = revision.file_name().to_string_lossy().into_owned();
-            if ignored(&name) || !revision.path().is_dir() {
-                continue;
-            }
-            match name.parse::<u64>() {
-                Ok(id) if id > 0 && id.to_string() == name => {
-                    if let Ok(files) = listing(&revision.path()) {
-                        revisions.insert(id, files);
-                    }
-                }
-                _ => odd.push(revision.path()),
-            }
-        }
+        let Ok(inside) = std::fs::read_dir(slot.path()) else {
+            continue;
+        };
+        let revisions = revisions(inside, &mut odd);
         if !revisions.is_empty() {
             found.insert(name, revisions);
         }
     }
     Ok((found, odd))
+}
+
+/// Where a revision's files lie.
+pub(super) fn place(dir: &Path, only: Option<&str>, slot: &str, id: u64) -> PathBuf {
+    match only {
+        Some(_) if dir.join(id.to_string()).is_dir() => dir.join(id.to_string()),
+        Some(_) => dir.to_path_buf(),
+        None => dir.join(slot).join(id.to_string()),
+    }
+}
+
+/// The revisions among the folders of a slot.
+fn revisions(inside: std::fs::ReadDir, odd: &mut Vec<PathBuf>) -> BTreeMap<u64, Listing> {
+    let mut revisions = BTreeMap::new();
+    for revision in inside.flatten() {
+        let name = revision.file_name().to_string_lossy().into_owned();
+        if ignored(&name) || !revision.path().is_dir() {
+            continue;
+        }
+        match name.parse::<u64>() {
+            Ok(id) if id > 0 && id.to_string() == name => {
+                if let Ok(files) = listing(&revision.path()) {
+                    revisions.insert(id, files);
+                }
+            }
+            _ => odd.push(revision.path()),
+        }
+    }
+    revisions
+}
+
+/// Whether a folder holds files.
+pub(super) fn is_revision(dir: &Path) -> bool {
+    let is_file =
+        |it: std::fs::DirEntry| !ignored(&it.file_name().to_string_lossy()) && it.path().is_file();
+    let mut inside = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    inside.any(is_file)
 }
 
 fn listing(dir: &Path) -> std::io::Result<Listing> {
