@@ -11,8 +11,13 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from grafana_foundation_sdk.builders import dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import (
+    BigValueGraphMode,
+    LegendDisplayMode,
+    LegendPlacement,
+)
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DataSourceRef,
@@ -24,8 +29,19 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from panels import ROWS
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
-BUILDERS = {"timeseries": timeseries.Panel, "stat": stat.Panel, "table": table.Panel}
 COLUMNS = 24
+
+
+def lines():
+    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST)
+    return timeseries.Panel().legend(legend.placement(LegendPlacement.BOTTOM).show_legend(True))
+
+
+BUILDERS = {
+    "timeseries": lines,
+    "stat": lambda: stat.Panel().graph_mode(BigValueGraphMode.AREA),
+    "table": lambda: table.Panel().show_header(True),
+}
 
 
 def query(number, expression, legend, kind):

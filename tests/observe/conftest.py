@@ -140,9 +140,12 @@ def over_grpc(server, payments):
 
 
 def make_errors(server):
-    """Requests that are refused, connections above the limit, and a revision that is no model."""
+    """Bad requests, one out of time, connections above the limit, and a revision that is no model."""
     post(server, "http", "/v1/models/fraud:predict", "{", good=(400,))
     post(server, "http", "/v1/models/unknown:predict", '{"instances": [[1]]}', good=(404,))
+    late = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 14], "data": [0.0] * 14}]}
+    late["parameters"] = {"timeout": 1}
+    post(server, "http", "/v2/models/fraud/infer", json.dumps(late), good=(504,))
     sockets = [
         socket.create_connection(("127.0.0.1", server.ports["http"]))
         for _ in range(CONNECTIONS_MAX + 10)
@@ -155,7 +158,7 @@ def make_errors(server):
     (broken / "model.json").write_text("{")
 
 
-def live(server):
+def live(server, scraper):
     """A challenger in shadow, traffic over both protocols, labels, drift, its alarm, a rollback."""
     server.add_revision(MODELS / "2")
     until(lambda: server.state().get("challengers"))
@@ -163,20 +166,17 @@ def live(server):
     for _ in range(48):
         payments.hour()
     payments.change(NEW_MARKET)
-    # The first errors come after a scrape that has not seen them: later ones are an increase.
-    make_errors(server)
-
     def play():
         for _ in range(3):
             hour = payments.hour()
             answer(server, hour)
             over_grpc(server, hour[:20])
         make_errors(server)
-        calls = server.look("/v1/slots/fraud/drift")["alarm"]["last"]
-        return calls and calls["calls"]
+        called = scraper.value('hedgerow_drift_calls_total{target="webhook", outcome="failed"}')
+        return called and scraper.value("hedgerow_drift_alarm")
 
     until(play)
-    until(lambda: server.state()["champion"]["metrics"])
+    until(lambda: scraper.query("hedgerow_gate_estimate"))
     reason = json.dumps({"force": True, "actor": "test"})
     post(server, "admin", "/v1/slots/fraud/promote", reason)
     until(lambda: server.state()["champion"]["revision"] == 2)
@@ -194,7 +194,9 @@ def story(tmp_path_factory):
     try:
         scraper = Prometheus(folder / "prometheus", {"hedgerow": [admin(server)]}, rules=RULES)
         until(lambda: scraper.value("hedgerow_uptime_seconds"))
-        live(server)
+        live(server, scraper)
+        # Of everything the last is a swap; then two more scrapes.
+        until(lambda: scraper.value('hedgerow_swaps_total{slot="fraud"} offset 2s') == 3)
         yield server, scraper
     finally:
         if scraper:
