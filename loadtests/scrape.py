@@ -18,13 +18,14 @@ class ScrapeError(Exception):
 
 
 class Prometheus:
-    """The process in a folder of its own. `targets` are the admin addresses of servers, by job."""
+    """The process in a folder of its own. `targets` are the admin addresses of servers, by job; all
+    their series get `labels`."""
 
-    def __init__(self, folder, targets, interval="1s", rules=None):
+    def __init__(self, folder, targets, interval="1s", rules=None, labels=None):
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{free_port()}"
         jobs = [
-            {"job_name": job, "static_configs": [{"targets": addresses}]}
+            {"job_name": job, "static_configs": [{"targets": addresses, "labels": labels or {}}]}
             for job, addresses in targets.items()
         ]
         config = {
@@ -68,6 +69,11 @@ class Prometheus:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ScrapeError(f"{parameters}: {error.read().decode()}") from error
+
+    def scraped(self, selector, seconds, at):
+        """When a series was scraped in the time up to a moment: that is what rate() knows of it."""
+        found = self.get("query", query=f"{selector}[{seconds}s]", time=at)["result"]
+        return [float(moment) for series in found for moment, _ in series["values"]]
 
     def query(self, expression, at=None):
         """Series at a moment (now, if none is given): pairs of labels and value."""
