@@ -25,6 +25,7 @@ class Client:
         self.random = random.Random(seed)
         self.due = queue.Queue()
         self.rate = 0.0
+        self.dispatched = 0
         self.stopping = threading.Event()
         self.answers = []
         """(end by the wall clock, seconds from sending to the answer, status)."""
@@ -51,6 +52,13 @@ class Client:
         """Requests a second from now on."""
         self.rate = rate
 
+    def drain(self):
+        """Sends nothing more, and waits for what is underway."""
+        self.set_rate(0.0)
+        time.sleep(0.1)
+        while self.dispatched > len(self.answers):
+            time.sleep(0.05)
+
     def dispatch(self):
         """Hands on a request at each arrival of a Poisson process, whoever is free to send it."""
         moment, rate = time.monotonic(), 0.0
@@ -62,6 +70,7 @@ class Client:
                 continue
             moment += self.random.expovariate(rate)
             self.stopping.wait(max(0.0, moment - time.monotonic()))
+            self.dispatched += 1
             self.due.put(moment)
 
     def send(self):
@@ -89,19 +98,24 @@ class Client:
         response.read()
         return time.time(), time.perf_counter() - begun, response.status
 
-    def seconds_alone(self, count=20):
-        """The median latency of requests one after another."""
-        connection = self.connect()
-        taken = []
-        for _ in range(count):
-            _, seconds, status = self.exchange(
-                connection, "POST", self.path, self.body, self.headers
-            )
-            if status != 200:
-                raise RuntimeError(f"{self.path} answered {status}")
-            taken.append(seconds)
-        connection.close()
-        return sorted(taken)[count // 2]
+    def capacity(self, seconds=3.0, connections=4):
+        """Answers a second when each of a few connections has one request underway all the time."""
+        end = time.monotonic() + seconds
+        counts = []
+
+        def run():
+            connection, count = self.connect(), 0
+            while time.monotonic() < end:
+                count += self.exchange(connection, "POST", self.path, self.body, self.headers)[2] == 200
+            counts.append(count)
+            connection.close()
+
+        threads = [threading.Thread(target=run) for _ in range(connections)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts) / seconds
 
     def between(self, start, end):
         """Latencies of good answers that ended in that time, refused requests, and the P95 of pings."""
