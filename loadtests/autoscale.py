@@ -68,7 +68,7 @@ log_level = "warn"
 [drift]
 watch = "off"
 """
-FEATURES, ROWS = 14, 2000
+FEATURES, ROWS = 14, 500
 PLAN = (0.3, 0.6, 1.0, 1.0, 2.0, 2.0, 3.0, 0.5, 0.5, 0.5, 0.5)
 """Load of each step, in multiples of what one replica computes at the most."""
 STEP_STANDS_FOR_S = 150

@@ -28,7 +28,7 @@ class Client:
         self.dispatched = 0
         self.stopping = threading.Event()
         self.answers = []
-        """(end by the wall clock, seconds from sending to the answer, status)."""
+        """(end by the wall clock, seconds from sending to the answer, status) of each request."""
         self.pings = []
         """(end, seconds): requests that wait for nothing, so all of it is network and scheduling."""
         self.workers = []
@@ -92,11 +92,18 @@ class Client:
         return connection
 
     def exchange(self, connection, method, path, body, headers):
-        begun = time.perf_counter()
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        response.read()
-        return time.time(), time.perf_counter() - begun, response.status
+        """(end, seconds, status); 0 is no answer. A connection that the server closed while it was idle
+        is opened again, once."""
+        for _ in range(2):
+            begun = time.perf_counter()
+            try:
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
+                response.read()
+                return time.time(), time.perf_counter() - begun, response.status
+            except (OSError, http.client.HTTPException):
+                connection.close()
+        return time.time(), time.perf_counter() - begun, 0
 
     def capacity(self, seconds=3.0, connections=4):
         """Answers a second when each of a few connections has one request underway all the time."""
