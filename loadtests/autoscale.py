@@ -160,7 +160,7 @@ def disagreements(step, bounds):
     """How what was read differs from what the client saw, by more than a bucket; empty if it does not.
 
     A request's time in the server is at most the client's, which has the network, the kernel's queues
-    and waking up besides: those are taken to be what a ping takes (P95) under the same load.
+    and waking up besides: at most what the longest ping took under the same load.
     """
     wrong = []
     for name in ("adapter", "keda"):
@@ -173,7 +173,7 @@ def disagreements(step, bounds):
         if step.client < below or step.client - step.ping > above:
             wrong.append(
                 f"{name}: {value:.1f} ms lies in {below:.1f} to {above:.1f}, the client saw "
-                f"{step.client:.1f} of which {step.ping:.1f} outside the server"
+                f"{step.client:.1f} of which up to {step.ping:.1f} outside the server"
             )
     factor = bounds[1] / bounds[0]
     if not 1 / factor <= step.values["gauge"] / step.values["adapter"] <= factor:
