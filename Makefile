@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients chart test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,10 @@ demo: build ## The story of a fraud model against the real server, in four minut
 
 drift-demo: build ## The customers of a fraud model change, and a real server notices (DEMO="--html drift.html").
 	@python3 examples/fraud-stream/drift.py --binary target/release/hedgerow $(DEMO)
+
+autoscale-demo: build ## What autoscaling reads and decides while load rises, in five minutes (DEMO="--window 12").
+	@command -v prometheus >/dev/null || { echo "prometheus is missing: apt-get install prometheus" >&2; exit 1; }
+	@python3 loadtests/autoscale.py --binary target/release/hedgerow $(DEMO)
 
 simulate: tools ## Error rates and power of promotion, by simulation, in full (two minutes).
 	@cargo bench --quiet --bench simulate
@@ -52,6 +56,9 @@ fuzz: ## Fuzz every parser for SECONDS each (TARGETS="onnx ..." for some).
 
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients
+
+test-observe: ## Rules, dashboard and autoscaling against a real Prometheus.
+	@scripts/test.sh observe
 
 test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
 	@cargo test --quiet --test it --no-run

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart]
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart|observe]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 only=${1:-all}
@@ -46,5 +46,9 @@ fi
 if wants chart; then
     step "build" cargo build --features lightgbm --bin hedgerow
     step "chart and its examples" scripts/chart.sh
+fi
+if wants observe; then
+    step "build" cargo build --features lightgbm --bin hedgerow
+    step "rules, dashboard and autoscaling with Prometheus" scripts/observe.sh
 fi
 echo "==> all passed"

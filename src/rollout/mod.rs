@@ -273,7 +273,15 @@ impl Rollout {
 
     /// All of it, as the metrics have it.
     pub fn metrics(&self) -> Trials {
-        let decisions = lock(&self.0.decisions);
+        let mut decisions = lock(&self.0.decisions).clone();
+        // A counter that appears with its first event hides that event from `increase`.
+        for report in self.reports() {
+            for decision in ["promote", "rollback"] {
+                decisions
+                    .entry((report.slot.clone(), decision))
+                    .or_default();
+            }
+        }
         let mut trials = Trials {
             journal: Some(measured::journal(&self.journal())),
             leader: self.is_leader(),

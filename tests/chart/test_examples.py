@@ -260,8 +260,8 @@ def test_what_is_scaled_on_is_measured(server):
     assert asked == {name for name, _ in queries() if name.startswith("hedgerow_")}
 
 
-def test_scaling_is_told_a_number_at_all_times(tmp_path):
-    """By promtool: with load, without requests, and without any pod."""
+def test_scaling_is_told_a_number_while_a_pod_is_scraped(tmp_path):
+    """By promtool: with load, without requests, and without any pod, which is no value and no 0."""
     expressions = dict(queries())
 
     def series(latencies, queued):
@@ -270,13 +270,13 @@ def test_scaling_is_told_a_number_at_all_times(tmp_path):
             for slot, value in latency.items():
                 yield f'hedgerow_latency_seconds{{{labels},slot="{slot}",quantile="0.95"}}', value
                 yield f'hedgerow_latency_seconds{{{labels},slot="{slot}",quantile="0.99"}}', 9
-            yield f"hedgerow_queued_rows{{{labels}}}", queued
+            yield f"hedgerow_rows_in_flight{{{labels}}}", queued
         # Somebody else's.
         yield 'hedgerow_latency_seconds{namespace="other",pod="x-y",slot="z",quantile="0.95"}', 7
-        yield 'hedgerow_queued_rows{namespace="other",pod="x-y"}', 7
+        yield 'hedgerow_rows_in_flight{namespace="other",pod="x-y"}', 7
 
     def one(value):
-        return [{"labels": "{}", "value": value}]
+        return [] if value is None else [{"labels": "{}", "value": value}]
 
     def each(a, b):
         return [{"labels": '{pod="shop-hedgerow-a"}', "value": a}, {"labels": '{pod="shop-hedgerow-b"}', "value": b}]
@@ -284,9 +284,9 @@ def test_scaling_is_told_a_number_at_all_times(tmp_path):
     busy = {"a": {"fraud": 0.004, "churn": 0.008}, "b": {"fraud": 0.002, "churn": 0.001}}
     idle = {pod: dict.fromkeys(slots, 0) for pod, slots in busy.items()}
     cases = [
-        (series(busy, 32), (0.005, 64), (0.003, 64), each(0.008, 0.002), each(32, 32)),
+        (series(busy, 32), (5, 64), (3, 64), each(8, 2), each(32, 32)),
         (series(idle, 0), (0, 0), (0, 0), each(0, 0), each(0, 0)),
-        (series({}, 0), (0, 0), (0, 0), [], []),
+        (series({}, 0), (None, None), (None, None), [], []),
     ]
     tests = []
     for given, all_slots, one_slot, p95, rows in cases:
@@ -295,8 +295,8 @@ def test_scaling_is_told_a_number_at_all_times(tmp_path):
             "keda2": one(all_slots[1]),
             "keda1fraud": one(one_slot[0]),
             "keda2fraud": one(one_slot[1]),
-            "hedgerow_p95_seconds": p95,
-            "hedgerow_queued_rows": rows,
+            "hedgerow_p95_milliseconds": p95,
+            "hedgerow_rows_in_flight": rows,
         }
         assert expected.keys() == expressions.keys()
         tests.append(

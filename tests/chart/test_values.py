@@ -33,7 +33,7 @@ REFUSED = [
     ({"autoscaling": {"kind": "keda"}}, "needs metrics.scrape"),
     ({"autoscaling": {"kind": "adapter"}}, "needs metrics.scrape"),
     ({"autoscaling": {"minReplicas": 11}}, "is above"),
-    ({"autoscaling": {"targets": {"p95Seconds": 0}}}, "p95Seconds"),
+    ({"autoscaling": {"targets": {"p95Milliseconds": 0}}}, "p95Milliseconds"),
     ({"autoscaling": {"slot": 'x"} or up'}}, "/autoscaling/slot"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     ({"state": {"claimName": "journal"}}, "holds the journal of one replica"),

@@ -1,0 +1,58 @@
+"""What autoscaling reads is what a client saw, and the formula that decides is Kubernetes'."""
+
+import math
+
+import pytest
+from autoscale import Show, disagreements
+from conftest import BINARY
+from scaling import Autoscaler, desired, quantity
+
+
+@pytest.fixture(scope="module")
+def show(tmp_path_factory):
+    show = Show(BINARY, tmp_path_factory.mktemp("show"), 10)
+    yield show
+    show.stop()
+
+
+def test_both_queries_and_the_gauge_give_the_clients_p95_then_0_then_nothing(show):
+    step = show.step(0.3, 1)
+    assert step.count > 10
+    assert disagreements(step, show.bounds()) == []
+
+    idle = show.step(0.0, 1)
+    assert idle.count == 0
+    assert math.isnan(idle.values["bare"])
+    read = [idle.values[name] for name in ("adapter", "keda", "gauge", "queued")]
+    assert read == [0.0, 0.0, 0.0, 0.0]
+
+    assert set(show.gone().values.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    "current, value, target, replicas",
+    [(2, 10.0, 10, 2), (2, 10.9, 10, 2), (2, 11.1, 10, 3), (4, 5.0, 10, 2), (3, 0.0, 10, 0)],
+)
+def test_a_metric_asks_for_its_share_of_the_target(current, value, target, replicas):
+    assert desired(current, value, target) == replicas
+
+
+def test_seconds_are_too_coarse_a_unit():
+    assert quantity(0.0009) == 0.0 and quantity(0.9) == 0.9
+
+
+def test_an_increase_is_bounded_and_a_decrease_waits():
+    scaler = Autoscaler({"p95": 10}, step_s=60, most=20)
+    assert scaler.decide(1, {"p95": 100.0})[1] == 3
+    assert scaler.decide(3, {"p95": 40.0})[1] == 6
+    # Ten, twelve and six were asked for: the highest wish of five minutes holds what there is.
+    for _ in range(5):
+        assert scaler.decide(6, {"p95": 1.0})[1] == 6
+    assert scaler.decide(6, {"p95": 1.0})[1] == 5
+    assert scaler.decide(5, {"p95": 1.0})[1] == 4
+
+
+def test_without_a_value_nothing_shrinks():
+    scaler = Autoscaler({"p95": 10, "queued": 100}, step_s=600)
+    assert scaler.decide(4, {"p95": None, "queued": 0.0})[1] == 4
+    assert scaler.decide(4, {"p95": None, "queued": 200.0})[1] == 8
