@@ -3,6 +3,7 @@
 
 mod drift;
 mod export;
+mod trace;
 mod trials;
 mod validate;
 
@@ -31,6 +32,8 @@ pub struct Key {
 pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
+    /// A number within a range.
+    Number(RangeInclusive<f64>, fn(&mut Config, f64)),
     Bool(fn(&mut Config, bool)),
     /// Milliseconds.
     Time(fn(&mut Config, u64)),
@@ -212,6 +215,7 @@ pub const SLOTS: &str = "slots";
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(&trace::KEYS)
         .chain(&export::KEYS)
         .chain(&validate::KEYS)
         .chain(&trials::KEYS)
@@ -235,7 +239,8 @@ impl Key {
         value: &Value,
     ) -> Result<(), String> {
         let secret = ["_password", "_token", "_auth"];
-        let is_secret = secret.iter().any(|end| self.name.ends_with(end));
+        let is_secret =
+            secret.iter().any(|end| self.name.ends_with(end)) || self.path() == trace::SECRET;
         let applied = self.set(config, slot, value);
         // A message is not to repeat what it may be.
         applied.map_err(|reason| match (is_secret, reason.split_once(", got ")) {
@@ -253,6 +258,7 @@ impl Key {
             Set::SlotTime(set) => set(&mut one_slot(config, slot), value.time_ms()?),
             Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
+            Set::Number(range, set) => set(config, value.number(range)?),
             Set::Bool(set) => set(config, value.bool()?),
             Set::Time(set) => set(config, value.time_ms()?),
             Set::Text(set) => set(config, value.text()?)?,
@@ -263,7 +269,7 @@ impl Key {
     fn is_of_slots(&self) -> bool {
         !matches!(
             self.set,
-            Set::Count(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
+            Set::Count(..) | Set::Number(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
         )
     }
 }

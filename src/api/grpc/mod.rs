@@ -12,10 +12,12 @@ mod slots;
 mod statistics;
 mod timeout;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::BufMut;
 use hyper::body::Incoming;
@@ -29,8 +31,9 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge};
-use super::{Listener, Shared, feedback};
+use super::{Listener, Shared, feedback, trace};
 use crate::error::{Code, Error};
+use crate::telemetry::trace::{Open, Trace};
 pub use infer::decode_infer;
 use loop_pb::rollout_server::RolloutServer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -93,8 +96,31 @@ pub async fn answer(
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
         return routed(router, request).await;
     }
+    let open = trace::grpc(shared, &parts, received);
+    let at = (received, open.as_ref().map(Open::trace));
+    let (mut response, error) = match known(shared, router, (parts, body), at).await {
+        Ok(response) => (response, None),
+        Err(error) => {
+            let code = error.code;
+            (refusal(error), Some(code))
+        }
+    };
+    if let Some(open) = open {
+        trace::end_grpc(open, error, &mut response);
+    }
+    response
+}
+
+/// Answers a call of a service whose methods take one message.
+async fn known(
+    shared: &Shared,
+    router: &Router,
+    (mut parts, body): (Parts, Incoming),
+    (received, trace): (Instant, Option<&Arc<Trace>>),
+) -> Result<axum::http::Response<Body>, Error> {
+    let path = parts.uri.path();
     if parts.method != Method::POST {
-        return refusal(Error::new(Code::MethodNotAllowed, "method: expected POST"));
+        return Err(Error::new(Code::MethodNotAllowed, "method: expected POST"));
     }
     // All methods of these services take one message: its limits are the same whoever decodes it.
     let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
@@ -102,22 +128,23 @@ pub async fn answer(
     let deadline = shared.deadline(received, None);
     let bytes = match body::read(body, limit, deadline, &mut charge).await {
         Ok(bytes) => bytes,
-        Err(error) if path == LABEL => return refusal(feedback::refused(shared, 1, error)),
-        Err(error) => return refusal(error),
+        Err(error) if path == LABEL => return Err(feedback::refused(shared, 1, error)),
+        Err(error) => return Err(error),
     };
     if path == LABEL {
-        let answer = labels::label(shared, &parts.headers, received, (bytes, charge)).await;
-        return answer.unwrap_or_else(refusal);
+        return labels::label(shared, &parts.headers, received, (bytes, charge)).await;
     }
     if path == PREDICT
         && let Some(packing) = Packing::of(&parts.headers)
     {
         let body = (bytes, charge, packing);
-        let answer = predict(shared, &parts.headers, received, body).await;
-        return answer.unwrap_or_else(refusal);
+        return predict(shared, &parts.headers, (received, trace), body).await;
+    }
+    if let Some(trace) = trace {
+        parts.extensions.insert(Arc::clone(trace));
     }
     let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
-    routed(router, request).await
+    Ok(routed(router, request).await)
 }
 
 async fn routed(
@@ -159,7 +186,7 @@ impl Packing {
 async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
-    received: Instant,
+    (received, trace): (Instant, Option<&Arc<Trace>>),
     (bytes, charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
@@ -184,7 +211,7 @@ async fn predict(
             shared.aside(shared.deadline(received, None), work).await?
         }
     };
-    let message = infer::infer(shared, headers, received, request).await?;
+    let message = infer::infer(shared, headers, (received, trace), request).await?;
     framed(&message).map(answered)
 }
 
@@ -332,11 +359,12 @@ impl GrpcInferenceService for Inference {
             Some(received) => received.0,
             None => Instant::now(),
         };
-        let (metadata, _extensions, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
+        let trace = extensions.get::<Arc<Trace>>();
         let headers = metadata.into_headers();
         let request = infer::asked(message);
         let answered = match request {
-            Ok(request) => infer::infer(&self.shared, &headers, received, request).await,
+            Ok(request) => infer::infer(&self.shared, &headers, (received, trace), request).await,
             Err(error) => Err(error),
         };
         reply(answered)
