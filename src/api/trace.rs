@@ -94,7 +94,6 @@ pub fn end_http(open: Open<'_>, error: Option<Code>, response: &mut Response<Bod
             (None, false) => None,
         },
         failed,
-        ..End::default()
     });
 }
 
@@ -115,7 +114,6 @@ pub fn end_grpc(open: Open<'_>, error: Option<Code>, response: &mut Response<Bod
             (None, _) => Some(status.to_string().into()),
         },
         failed: FAULTS.contains(&status),
-        ..End::default()
     });
 }
 

@@ -12,7 +12,7 @@ pub type Examples = Vec<Option<Exemplar>>;
 /// The examples of a histogram of which every `step`th bound is exposed, and the infinite one.
 pub fn examples(exemplars: &Exemplars, step: usize) -> Examples {
     let bounds = (0..BOUNDS).step_by(step);
-    let last = bounds.clone().last().unwrap_or(0);
+    let last = bounds.clone().next_back().unwrap_or(0);
     let exposed = bounds.map(|first| exemplars.newest((first + 1).saturating_sub(step)..=first));
     exposed
         .chain([exemplars.newest(last + 1..=BOUNDS)])

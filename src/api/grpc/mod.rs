@@ -17,7 +17,6 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::BufMut;
 use hyper::body::Incoming;
@@ -90,7 +89,7 @@ pub async fn answer(
     request: axum::http::Request<Incoming>,
 ) -> axum::http::Response<Body> {
     let received = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
     if !METHODS.iter().any(|it| path.starts_with(it)) {
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
@@ -98,53 +97,44 @@ pub async fn answer(
     }
     let open = trace::grpc(shared, &parts, received);
     let at = (received, open.as_ref().map(Open::trace));
-    let (mut response, error) = match known(shared, router, (parts, body), at).await {
-        Ok(response) => (response, None),
-        Err(error) => {
-            let code = error.code;
-            (refusal(error), Some(code))
+    // One block and no function of its own: a future within a future holds its arguments twice.
+    let answer = 'answer: {
+        if parts.method != Method::POST {
+            let refused = Error::new(Code::MethodNotAllowed, "method: expected POST");
+            break 'answer Err(refused);
         }
+        // All methods of these services take one message: its limits are the same whoever decodes it.
+        let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
+        let mut charge = Charge::new(&shared.bodies);
+        let deadline = shared.deadline(received, None);
+        let bytes = match body::read(body, limit, deadline, &mut charge).await {
+            Ok(bytes) => bytes,
+            Err(error) if path == LABEL => {
+                break 'answer Err(feedback::refused(shared, 1, error));
+            }
+            Err(error) => break 'answer Err(error),
+        };
+        if path == LABEL {
+            break 'answer labels::label(shared, &parts.headers, received, (bytes, charge)).await;
+        }
+        if path == PREDICT
+            && let Some(packing) = Packing::of(&parts.headers)
+        {
+            let body = (bytes, charge, packing);
+            break 'answer predict(shared, &parts.headers, at, body).await;
+        }
+        if let (_, Some(trace)) = at {
+            parts.extensions.insert(Arc::clone(trace));
+        }
+        let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
+        Ok(routed(router, request).await)
     };
+    let error = answer.as_ref().err().map(|error| error.code);
+    let mut response = answer.unwrap_or_else(refusal);
     if let Some(open) = open {
         trace::end_grpc(open, error, &mut response);
     }
     response
-}
-
-/// Answers a call of a service whose methods take one message.
-async fn known(
-    shared: &Shared,
-    router: &Router,
-    (mut parts, body): (Parts, Incoming),
-    (received, trace): (Instant, Option<&Arc<Trace>>),
-) -> Result<axum::http::Response<Body>, Error> {
-    let path = parts.uri.path();
-    if parts.method != Method::POST {
-        return Err(Error::new(Code::MethodNotAllowed, "method: expected POST"));
-    }
-    // All methods of these services take one message: its limits are the same whoever decodes it.
-    let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
-    let mut charge = Charge::new(&shared.bodies);
-    let deadline = shared.deadline(received, None);
-    let bytes = match body::read(body, limit, deadline, &mut charge).await {
-        Ok(bytes) => bytes,
-        Err(error) if path == LABEL => return Err(feedback::refused(shared, 1, error)),
-        Err(error) => return Err(error),
-    };
-    if path == LABEL {
-        return labels::label(shared, &parts.headers, received, (bytes, charge)).await;
-    }
-    if path == PREDICT
-        && let Some(packing) = Packing::of(&parts.headers)
-    {
-        let body = (bytes, charge, packing);
-        return predict(shared, &parts.headers, (received, trace), body).await;
-    }
-    if let Some(trace) = trace {
-        parts.extensions.insert(Arc::clone(trace));
-    }
-    let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
-    Ok(routed(router, request).await)
 }
 
 async fn routed(
