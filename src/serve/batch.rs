@@ -148,7 +148,7 @@ impl Batcher {
             revision.cost.of(count) <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
         if work.extras.is_none() && cheap {
             return match gather::pays(revision, count) {
-                true => gather::run(revision, work, policy).await,
+                true => gather::run(revision, &work, policy).await,
                 false => compute(revision, &work, Dispatch::Inline),
             };
         }

@@ -153,22 +153,29 @@ impl Job<'_> {
 
 impl Run<'_> {
     async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
-        self.work(rows, None).await
+        self.batcher
+            .run(
+                self.revision,
+                self.work(rows, None),
+                self.policy,
+                self.deadline,
+            )
+            .await
     }
 
     async fn explain(&self, rows: Rows, extras: Arc<Extras>) -> Result<Vec<f64>, Error> {
-        self.work(rows, Some(extras)).await
-    }
-
-    async fn work(&self, rows: Rows, extras: Option<Arc<Extras>>) -> Result<Vec<f64>, Error> {
-        let work = batch::Work {
-            rows,
-            extras,
-            trace: self.trace.cloned(),
-        };
+        let work = self.work(rows, Some(extras));
         self.batcher
             .run(self.revision, work, self.policy, self.deadline)
             .await
+    }
+
+    fn work(&self, rows: Rows, extras: Option<Arc<Extras>>) -> batch::Work {
+        batch::Work {
+            rows,
+            extras,
+            trace: self.trace.cloned(),
+        }
     }
 
     /// Takes what the cache has, computes what nobody else computes, and waits for the rest.

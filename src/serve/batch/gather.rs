@@ -87,24 +87,24 @@ fn rows_max(revision: &Revision, policy: &Policy) -> usize {
 ///
 /// # Errors
 /// What the engine says of these rows.
-pub async fn run(revision: &Arc<Revision>, work: Work, policy: &Policy) -> Answer {
-    let alone = |work: &Work| compute(revision, work, Dispatch::Inline);
+pub async fn run(revision: &Arc<Revision>, work: &Work, policy: &Policy) -> Answer {
+    let alone = || compute(revision, work, Dispatch::Inline);
     let count = work.rows.len();
     if let Some(trace) = &work.trace {
         trace.queued(Instant::now());
     }
-    if let Some(result) = join(revision.uid, &work, rows_max(revision, policy)) {
+    if let Some(result) = join(revision.uid, work, rows_max(revision, policy)) {
         // Failed for all, or given up by the first: these rows are tried alone.
         return match result.await {
             Ok(results) => Ok(results),
-            Err(_dropped) => alone(&work),
+            Err(_dropped) => alone(),
         };
     }
     let first = First::open(revision.uid, count);
     tokio::task::yield_now().await;
     let (others, joined) = first.close();
     let Some(others) = others else {
-        return alone(&work);
+        return alone();
     };
     let mut all = work.rows.clone();
     // Rows of one revision are of one width.
@@ -113,7 +113,7 @@ pub async fn run(revision: &Arc<Revision>, work: Work, policy: &Policy) -> Answe
     }
     let Ok((mut results, call)) = call(revision, &all.into(), Dispatch::Inline) else {
         drop(joined);
-        return alone(&work);
+        return alone();
     };
     note(work.trace.as_ref(), &call);
     let width = revision.signature.result_width();

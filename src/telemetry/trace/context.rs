@@ -146,6 +146,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_context_or_none(bytes in proptest::collection::vec(0_u8.., 0..80)) {
+            let _read = Context::parse(&bytes);
+            let _state = state([bytes.as_slice(), b"a=1"].into_iter());
+        }
+
+        #[test]
+        fn what_is_written_is_read(trace in 1_u128.., span in 1_u64.., flags in 0_u8..4) {
+            let (trace, span) = (trace.to_be_bytes(), span.to_be_bytes());
+            let context = Context { trace, span, flags };
+            proptest::prop_assert_eq!(Context::parse(&context.write()), Some(context));
+        }
+    }
+
     #[test]
     fn states_are_joined_within_their_limit() {
         let check = |headers: &[&[u8]], expected: &str| {
