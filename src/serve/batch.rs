@@ -134,44 +134,48 @@ impl Batcher {
     /// # Errors
     /// [`Code::Overloaded`] when the queue is full, [`Code::DeadlineExceeded`], and
     /// [`Code::Internal`] when the engine fails.
-    pub async fn run(
+    pub fn run(
         &self,
         revision: &Arc<Revision>,
         work: impl Into<Work>,
         policy: &Policy,
         deadline: Option<Instant>,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> impl Future<Output = Result<Vec<f64>, Error>> {
         let work = work.into();
-        let count = work.rows.len();
-        let inline_ns = policy.inline_us_max.saturating_mul(1000);
-        let cheap =
-            revision.cost.of(count) <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
-        if work.extras.is_none() && cheap {
-            return match gather::pays(revision, count) {
-                true => gather::run(revision, &work, policy).await,
-                false => compute(revision, &work, Dispatch::Inline),
-            };
-        }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(late());
-        }
-        let replies = self.queue.push(revision, work, policy, deadline)?;
-        let mut results = Vec::new();
-        for reply in replies {
-            let part = match deadline {
-                None => reply.await,
-                Some(deadline) => tokio::time::timeout_at(deadline.into(), reply)
-                    .await
-                    .map_err(|_elapsed| late())?,
-            };
-            let part = part.map_err(|_dropped| Error::internal("the compute thread is gone"))??;
-            if results.is_empty() {
-                results = part;
-            } else {
-                results.extend_from_slice(&part);
+        // The rows are in it once.
+        async move {
+            let count = work.rows.len();
+            let inline_ns = policy.inline_us_max.saturating_mul(1000);
+            let cheap = revision.cost.of(count) <= inline_ns
+                || gather::makes_cheap(revision, count, inline_ns);
+            if work.extras.is_none() && cheap {
+                return match gather::pays(revision, count) {
+                    true => gather::run(revision, &work, policy).await,
+                    false => compute(revision, &work, Dispatch::Inline),
+                };
             }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(late());
+            }
+            let replies = self.queue.push(revision, work, policy, deadline)?;
+            let mut results = Vec::new();
+            for reply in replies {
+                let part = match deadline {
+                    None => reply.await,
+                    Some(deadline) => tokio::time::timeout_at(deadline.into(), reply)
+                        .await
+                        .map_err(|_elapsed| late())?,
+                };
+                let part =
+                    part.map_err(|_dropped| Error::internal("the compute thread is gone"))??;
+                if results.is_empty() {
+                    results = part;
+                } else {
+                    results.extend_from_slice(&part);
+                }
+            }
+            Ok(results)
         }
-        Ok(results)
     }
 
     /// How often work was refused because of what waits.

@@ -152,22 +152,21 @@ impl Job<'_> {
 }
 
 impl Run<'_> {
-    async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
+    // What only hands on is no future of its own: it would hold the rows once more.
+    fn compute(&self, rows: Rows) -> impl Future<Output = Result<Vec<f64>, Error>> {
+        let work = self.work(rows, None);
         self.batcher
-            .run(
-                self.revision,
-                self.work(rows, None),
-                self.policy,
-                self.deadline,
-            )
-            .await
+            .run(self.revision, work, self.policy, self.deadline)
     }
 
-    async fn explain(&self, rows: Rows, extras: Arc<Extras>) -> Result<Vec<f64>, Error> {
+    fn explain(
+        &self,
+        rows: Rows,
+        extras: Arc<Extras>,
+    ) -> impl Future<Output = Result<Vec<f64>, Error>> {
         let work = self.work(rows, Some(extras));
         self.batcher
             .run(self.revision, work, self.policy, self.deadline)
-            .await
     }
 
     fn work(&self, rows: Rows, extras: Option<Arc<Extras>>) -> batch::Work {

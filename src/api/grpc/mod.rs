@@ -96,7 +96,6 @@ pub async fn answer(
         return routed(router, request).await;
     }
     let open = trace::grpc(shared, &parts, received);
-    let at = (received, open.as_ref().map(Open::trace));
     // One block and no function of its own: a future within a future holds its arguments twice.
     let answer = 'answer: {
         if parts.method != Method::POST {
@@ -121,10 +120,11 @@ pub async fn answer(
             && let Some(packing) = Packing::of(&parts.headers)
         {
             let body = (bytes, charge, packing);
+            let at = (received, open.as_ref().map(Open::trace));
             break 'answer predict(shared, &parts.headers, at, body).await;
         }
-        if let (_, Some(trace)) = at {
-            parts.extensions.insert(Arc::clone(trace));
+        if let Some(open) = &open {
+            parts.extensions.insert(Arc::clone(open.trace()));
         }
         let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
         Ok(routed(router, request).await)
