@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,9 @@ bench-door: ## Time the rules at the door, in rows per second (criterion).
 
 bench-drift: ## Time what watching a row for drift costs (criterion).
 	cargo bench --bench drift
+
+bench-trace: ## Time what tracing costs a request (criterion).
+	cargo bench --bench trace
 
 models: ## Train the sample models again.
 	python3 -m venv .venv/models && .venv/models/bin/pip install -q -r models/requirements.txt

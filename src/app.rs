@@ -22,7 +22,7 @@ use crate::rollout::{self, Rollout};
 use crate::serve::{Server, record, shadow};
 use crate::source::dir;
 use crate::task::{Priority, Supervisor};
-use crate::telemetry::{log, metrics::Metrics};
+use crate::telemetry::{log, metrics::Metrics, trace::Tracer};
 use socket::Listener;
 use workers::Workers;
 
@@ -38,6 +38,9 @@ pub struct Addresses {
 
 /// Time that the journal gets at shutdown to write what waits.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time that traces get at shutdown: what the exporter gives itself, and a little more.
+const TRACES_LIMIT: Duration = Duration::from_secs(4);
 
 /// A server that answers.
 #[derive(Debug)]
@@ -104,6 +107,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
     let engines = engine::present(&config.revision.libraries);
     let window = Duration::from_secs(config.telemetry.window_s);
     let metrics = Arc::new(Metrics::new(window, started));
+    let tracer = Tracer::start(config.trace, &supervisor)?.map(Arc::new);
     let parts = start_parts(
         config.journal,
         (config.rollout, config.drift),
@@ -137,6 +141,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
         bodies: Arc::new(Budget::new(settings.bodies_bytes_max)),
         aside: Aside::new(&supervisor),
         connections: Arc::default(),
+        tracer,
     };
     let close = Supervisor::default();
     listeners.serve(&shared, &supervisor, &close)?;
@@ -237,6 +242,12 @@ impl Running {
         };
         if self.supervisor.blocking("close", close).await != Some(true) {
             tracing::warn!("the journal did not take everything that was answered and counted");
+        }
+        if let Some(tracer) = self.shared.tracer.clone() {
+            let sent = move || tracer.close(TRACES_LIMIT);
+            if self.supervisor.blocking("traces", sent).await != Some(true) {
+                tracing::warn!("the receiver of traces did not take everything in time");
+            }
         }
         let ended = self.supervisor.drain(Duration::from_secs(10)).await;
         if let Some(task) = self.supervisor.failure().or(self.close.failure()) {

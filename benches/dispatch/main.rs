@@ -298,6 +298,7 @@ fn request(values: &[f32], rows: usize, received: Instant) -> InferRequest<'stat
         deadline: None,
         protocol: Protocol::Http,
         received,
+        trace: None,
     }
 }
 

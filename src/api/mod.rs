@@ -7,6 +7,7 @@ mod feedback;
 pub mod grpc;
 pub mod http;
 mod key;
+mod trace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::rollout::Rollout;
 use crate::serve::{Prediction, Server, record};
 use crate::source::Repository;
 use crate::task::{Priority, Supervisor};
+use crate::telemetry::trace::Tracer;
 pub use body::{Body, Budget};
 
 /// What every protocol's handlers share.
@@ -48,6 +50,8 @@ pub struct Shared {
     /// Runs what would keep a serving thread for too long.
     pub aside: Aside,
     pub connections: Arc<Connections>,
+    /// `None` when nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Connections of all listeners.

@@ -191,6 +191,25 @@ pub fn calls(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
     }
 }
 
+/// The endpoint of traces goes with their protocol. Says nothing while one of them is still wrong.
+pub fn traces(config: &Config, entries: &[Entry], problems: &mut Vec<Problem>) {
+    let Err(reason) = config.trace.check() else {
+        return;
+    };
+    let is_endpoint = |entry: &&Entry| entry.key.path() == "trace.endpoint";
+    let Some(entry) = entries.iter().rfind(is_endpoint) else {
+        return;
+    };
+    let of_traces = |it: &Entry| it.key.section == "trace";
+    let mut all = entries.iter().filter(|it| of_traces(it));
+    if all.all(|it| problems.iter().all(|known| known.place != it.place)) {
+        problems.push(Problem {
+            place: entry.place.clone(),
+            message: entry.message(&reason),
+        });
+    }
+}
+
 /// What set a slot's horizon, else what set the retention.
 fn blamed<'a>(slot: Option<&str>, entries: &'a [Entry]) -> Option<&'a Entry> {
     let is_horizon = |entry: &&Entry| {

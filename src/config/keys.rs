@@ -3,6 +3,7 @@
 
 mod drift;
 mod export;
+mod trace;
 mod trials;
 mod validate;
 
@@ -32,6 +33,8 @@ pub struct Key {
 pub enum Set {
     /// A whole number within a range.
     Count(RangeInclusive<u64>, fn(&mut Config, u64)),
+    /// A number within a range.
+    Number(RangeInclusive<f64>, fn(&mut Config, f64)),
     Bool(fn(&mut Config, bool)),
     /// Milliseconds.
     Time(fn(&mut Config, u64)),
@@ -220,6 +223,7 @@ pub const SLOTS: &str = "slots";
 /// Every key there is, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(&trace::KEYS)
         .chain(&export::KEYS)
         .chain(&validate::KEYS)
         .chain(&trials::KEYS)
@@ -235,7 +239,7 @@ impl Key {
     /// Whether its values are never to be told.
     fn is_secret(&self) -> bool {
         let ends = ["_password", "_token", "_auth"];
-        ends.iter().any(|end| self.name.ends_with(end))
+        ends.iter().any(|end| self.name.ends_with(end)) || self.path() == trace::SECRET
     }
 
     /// Stores a value, for one slot or for all.
@@ -267,6 +271,7 @@ impl Key {
             Set::SlotTime(set) => set(&mut one_slot(config, slot), value.time_ms()?),
             Set::SlotList(set) => set(&mut one_slot(config, slot), &value.list()?)?,
             Set::Count(range, set) => set(config, value.count(range)?),
+            Set::Number(range, set) => set(config, value.number(range)?),
             Set::Bool(set) => set(config, value.bool()?),
             Set::Time(set) => set(config, value.time_ms()?),
             Set::Text(set) => set(config, value.text()?)?,
@@ -277,7 +282,7 @@ impl Key {
     fn is_of_slots(&self) -> bool {
         !matches!(
             self.set,
-            Set::Count(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
+            Set::Count(..) | Set::Number(..) | Set::Bool(_) | Set::Time(_) | Set::Text(_)
         )
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod check;
 mod keys;
+mod otel;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub struct Config {
     pub rollout: rollout::Settings,
     pub drift: drift::Settings,
     pub telemetry: telemetry::Settings,
+    pub trace: telemetry::trace::Settings,
 }
 
 /// A command-line flag that sets a key.
@@ -60,6 +62,7 @@ impl Default for Config {
             rollout: rollout::Settings::default(),
             drift: drift::Settings::default(),
             telemetry: telemetry::Settings::default(),
+            trace: telemetry::trace::Settings::default(),
         }
     }
 }
@@ -102,6 +105,7 @@ impl Config {
             Some((path, text)) => source::from_file(path, text, &mut problems),
             None => Vec::new(),
         };
+        entries.extend(otel::entries(&variables));
         let of_variables = source::from_variables(variables, &entries, &mut problems);
         entries.extend(of_variables);
         entries.extend(source::from_flags(flags, &mut problems));
@@ -125,6 +129,7 @@ impl Config {
         check::calls(&config, &entries, &mut problems);
         check::drift::limits(&config, &entries, &mut problems);
         check::drift::targets(&config, &entries, &mut problems);
+        check::traces(&config, &entries, &mut problems);
         if problems.is_empty() {
             return Ok(config);
         }

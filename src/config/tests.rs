@@ -395,7 +395,7 @@ log_format = "xml"
         ("HEDGEROW__CACHE__TTL_S", ""),
     ];
     let expected = r#"
-hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, export, validate, rollout, drift, slots
+hedgerow.toml:1:1: unknown section [top]; expected one of server, models, admission, batch, cache, journal, telemetry, trace, export, validate, rollout, drift, slots
 hedgerow.toml:2:1: "threads" belongs in [batch]
 hedgerow.toml:4:8: server.http: expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080, got "localhost:8080"
 hedgerow.toml:5:1: unknown key "htpp" in [server]; did you mean "http"?

@@ -4,8 +4,8 @@
 //! Everything is a relaxed atomic: no lock, no allocation, no loss. Usage belongs to its revision,
 //! so what is reported of a revision leaves with it.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The number of [`bounds`], and of buckets less the last one.
@@ -43,6 +43,19 @@ pub struct Snapshot {
     pub buckets: [u64; BOUNDS + 1],
     pub sum_ns: u64,
 }
+
+/// A request that is an example of its bucket of a [`Histogram`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exemplar {
+    pub duration: Duration,
+    pub trace: [u8; 16],
+    pub span: [u8; 8],
+    pub at: SystemTime,
+}
+
+/// The last example of each bucket. There only once a request was traced.
+#[derive(Debug)]
+pub struct Exemplars([Mutex<Option<Exemplar>>; BOUNDS + 1]);
 
 /// A count and the time that went into it.
 #[derive(Debug, Default)]
@@ -90,6 +103,7 @@ pub enum Dispatch {
 #[derive(Debug, Default)]
 pub struct Usage {
     requests: [[Histogram; Outcome::ALL.len()]; Protocol::ALL.len()],
+    exemplars: [[OnceLock<Box<Exemplars>>; Outcome::ALL.len()]; Protocol::ALL.len()],
     /// Waiting for a compute thread; batched work only.
     pub queue: Histogram,
     /// In the engine.
@@ -155,8 +169,7 @@ pub struct SlotUsage {
 impl Histogram {
     /// Adds one duration.
     pub fn record(&self, duration: Duration) {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_NS.partition_point(|bound| *bound < ns);
+        let (bucket, ns) = bucket(duration);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
@@ -167,6 +180,30 @@ impl Histogram {
             buckets: std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed)),
             sum_ns: self.sum_ns.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// The bucket of a duration, and its nanoseconds.
+fn bucket(duration: Duration) -> (usize, u64) {
+    let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    (BOUNDS_NS.partition_point(|bound| *bound < ns), ns)
+}
+
+impl Exemplars {
+    /// Takes an example, unless its bucket's is being read or written: another one will come.
+    fn put(&self, exemplar: Exemplar) {
+        let (bucket, _ns) = bucket(exemplar.duration);
+        if let Ok(mut place) = self.0[bucket].try_lock() {
+            *place = Some(exemplar);
+        }
+    }
+
+    /// The newest example of some buckets.
+    pub fn newest(&self, buckets: std::ops::RangeInclusive<usize>) -> Option<Exemplar> {
+        let places = self.0.get(buckets).into_iter().flatten();
+        places
+            .filter_map(|place| *place.lock().unwrap_or_else(PoisonError::into_inner))
+            .max_by_key(|it| it.at)
     }
 }
 
@@ -308,6 +345,19 @@ impl Usage {
         &self.requests[protocol as usize][outcome as usize]
     }
 
+    /// Notes a traced request as an example of its duration.
+    pub fn exemplify(&self, protocol: Protocol, outcome: Outcome, exemplar: Exemplar) {
+        let place = &self.exemplars[protocol as usize][outcome as usize];
+        let none = || Box::new(Exemplars([const { Mutex::new(None) }; BOUNDS + 1]));
+        place.get_or_init(none).put(exemplar);
+    }
+
+    /// Examples of the requests of one protocol that ended in one way.
+    pub fn exemplars(&self, protocol: Protocol, outcome: Outcome) -> Option<&Exemplars> {
+        let place = &self.exemplars[protocol as usize][outcome as usize];
+        place.get().map(Box::as_ref)
+    }
+
     /// Adds an engine call.
     pub fn record_call(&self, rows: usize, reason: Dispatch, duration: Duration) {
         self.infer.record(duration);
@@ -388,6 +438,33 @@ mod tests {
         let snapshot = histogram.snapshot();
         assert_eq!(snapshot.buckets[0], 1);
         assert_eq!(snapshot.buckets[BOUNDS], 1);
+    }
+
+    #[test]
+    fn the_newest_example_of_a_bucket_is_kept() {
+        let usage = Usage::default();
+        let put = |us: u64, second: u64| {
+            let exemplar = Exemplar {
+                duration: Duration::from_micros(us),
+                trace: [1; 16],
+                span: [2; 8],
+                at: UNIX_EPOCH + Duration::from_secs(second),
+            };
+            usage.exemplify(Protocol::Http, Outcome::Ok, exemplar);
+        };
+        assert!(usage.exemplars(Protocol::Http, Outcome::Ok).is_none());
+        put(11, 5);
+        put(12, 6);
+        put(13, 4);
+        put(100_000_000, 1);
+        let exemplars = usage.exemplars(Protocol::Http, Outcome::Ok).unwrap();
+        let us = |buckets| exemplars.newest(buckets).map(|it| it.duration.as_micros());
+        assert_eq!(us(0..=0), None);
+        assert_eq!(us(1..=2), Some(12));
+        assert_eq!(us(2..=2), Some(13));
+        assert_eq!(us(BOUNDS..=BOUNDS), Some(100_000_000));
+        assert_eq!(us(BOUNDS..=BOUNDS + 9), None);
+        assert!(usage.exemplars(Protocol::Grpc, Outcome::Ok).is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::error::{Code, Error};
 use crate::model::revision::Revision;
 use crate::model::usage::Dispatch;
 use crate::task::{Priority, Supervisor};
+use crate::telemetry::trace::{EngineCall, Trace};
 use crate::tensor::Rows;
 use queue::{Answer, Job, Queue, Threads};
 
@@ -52,11 +53,17 @@ pub struct Work {
     pub rows: Rows,
     /// `None` for predictions alone.
     pub extras: Option<Arc<Extras>>,
+    /// Of the request that they are of, where it is sampled.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl From<Rows> for Work {
     fn from(rows: Rows) -> Work {
-        Work { rows, extras: None }
+        Work {
+            rows,
+            extras: None,
+            trace: None,
+        }
     }
 }
 
@@ -127,44 +134,48 @@ impl Batcher {
     /// # Errors
     /// [`Code::Overloaded`] when the queue is full, [`Code::DeadlineExceeded`], and
     /// [`Code::Internal`] when the engine fails.
-    pub async fn run(
+    pub fn run(
         &self,
         revision: &Arc<Revision>,
         work: impl Into<Work>,
         policy: &Policy,
         deadline: Option<Instant>,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> impl Future<Output = Result<Vec<f64>, Error>> {
         let work = work.into();
-        let count = work.rows.len();
-        let inline_ns = policy.inline_us_max.saturating_mul(1000);
-        let cheap =
-            revision.cost.of(count) <= inline_ns || gather::makes_cheap(revision, count, inline_ns);
-        if work.extras.is_none() && cheap {
-            return match gather::pays(revision, count) {
-                true => gather::run(revision, work.rows, policy).await,
-                false => compute(revision, &work, Dispatch::Inline),
-            };
-        }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(late());
-        }
-        let replies = self.queue.push(revision, work, policy, deadline)?;
-        let mut results = Vec::new();
-        for reply in replies {
-            let part = match deadline {
-                None => reply.await,
-                Some(deadline) => tokio::time::timeout_at(deadline.into(), reply)
-                    .await
-                    .map_err(|_elapsed| late())?,
-            };
-            let part = part.map_err(|_dropped| Error::internal("the compute thread is gone"))??;
-            if results.is_empty() {
-                results = part;
-            } else {
-                results.extend_from_slice(&part);
+        // The rows are in it once.
+        async move {
+            let count = work.rows.len();
+            let inline_ns = policy.inline_us_max.saturating_mul(1000);
+            let cheap = revision.cost.of(count) <= inline_ns
+                || gather::makes_cheap(revision, count, inline_ns);
+            if work.extras.is_none() && cheap {
+                return match gather::pays(revision, count) {
+                    true => gather::run(revision, &work, policy).await,
+                    false => compute(revision, &work, Dispatch::Inline),
+                };
             }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(late());
+            }
+            let replies = self.queue.push(revision, work, policy, deadline)?;
+            let mut results = Vec::new();
+            for reply in replies {
+                let part = match deadline {
+                    None => reply.await,
+                    Some(deadline) => tokio::time::timeout_at(deadline.into(), reply)
+                        .await
+                        .map_err(|_elapsed| late())?,
+                };
+                let part =
+                    part.map_err(|_dropped| Error::internal("the compute thread is gone"))??;
+                if results.is_empty() {
+                    results = part;
+                } else {
+                    results.extend_from_slice(&part);
+                }
+            }
+            Ok(results)
         }
-        Ok(results)
     }
 
     /// How often work was refused because of what waits.
@@ -201,11 +212,12 @@ fn execute(jobs: Vec<Job>, reason: Dispatch) {
     let revision = Arc::clone(&first.revision);
     if alive.len() > 1
         && let Some(work) = merge(&alive)
-        && let Ok(results) = compute(&revision, &work, reason)
+        && let Ok((results, call)) = call(&revision, &work, reason)
     {
         let width = work.width(&revision);
         let mut rest = results.as_slice();
         for job in alive {
+            note(job.work.trace.as_ref(), &call);
             let (mine, others) = rest.split_at(job.work.rows.len() * width);
             rest = others;
             answer(job, Ok(mine.to_vec()));
@@ -232,7 +244,25 @@ fn merge(jobs: &[Job]) -> Option<Work> {
         .then_some(work)
 }
 
+/// Computes rows of one request, and notes it in its trace.
 fn compute(revision: &Revision, work: &Work, reason: Dispatch) -> Result<Vec<f64>, Error> {
+    let (results, call) = call(revision, work, reason)?;
+    note(work.trace.as_ref(), &call);
+    Ok(results)
+}
+
+fn note(trace: Option<&Arc<Trace>>, call: &EngineCall) {
+    if let Some(trace) = trace {
+        trace.computed(call);
+    }
+}
+
+/// Computes rows, whosever they are.
+fn call(
+    revision: &Revision,
+    work: &Work,
+    dispatch: Dispatch,
+) -> Result<(Vec<f64>, EngineCall), Error> {
     let start = Instant::now();
     let rows = &work.rows;
     let failed = |error: EngineError| extras::failed(revision, &error);
@@ -249,10 +279,15 @@ fn compute(revision: &Revision, work: &Work, reason: Dispatch) -> Result<Vec<f64
         results = wide;
         extras.fill(engine, rows, &mut results).map_err(failed)?;
     }
-    revision
-        .usage
-        .record_call(rows.len(), reason, start.elapsed());
-    Ok(results)
+    let took = start.elapsed();
+    revision.usage.record_call(rows.len(), dispatch, took);
+    let call = EngineCall {
+        start,
+        took,
+        rows: rows.len(),
+        dispatch,
+    };
+    Ok((results, call))
 }
 
 pub(super) fn late() -> Error {

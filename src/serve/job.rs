@@ -18,6 +18,7 @@ use crate::model::rules::Marks;
 use crate::model::signature::Read;
 use crate::model::slot::{Roles, Slot};
 use crate::model::usage::{Outcome, Protocol};
+use crate::telemetry::trace::Trace;
 use crate::tensor::{Rows, Tensors};
 
 /// The rest of the line after the checks: who computes what, until when.
@@ -26,6 +27,7 @@ struct Run<'a> {
     policy: &'a Policy,
     revision: &'a Arc<Revision>,
     deadline: Option<Instant>,
+    trace: Option<&'a Arc<Trace>>,
 }
 
 /// A request that was assigned, without its tensors.
@@ -38,6 +40,7 @@ pub struct Job<'a> {
     pub explain: Option<Explain>,
     pub deadline: Option<Instant>,
     pub received: Instant,
+    pub trace: Option<&'a Arc<Trace>>,
 }
 
 impl Job<'_> {
@@ -69,11 +72,15 @@ impl Job<'_> {
         usage
             .decode
             .record(decoded.saturating_duration_since(self.received));
+        if let Some(trace) = self.trace {
+            trace.decoded(decoded);
+        }
         let run = Run {
             batcher: &server.batcher,
             policy: &self.lane.policy,
             revision,
             deadline: self.deadline,
+            trace: self.trace,
         };
         let width = match &extras {
             None => revision.signature.result_width(),
@@ -148,20 +155,29 @@ impl Job<'_> {
 }
 
 impl Run<'_> {
-    async fn compute(&self, rows: Rows) -> Result<Vec<f64>, Error> {
-        self.batcher
-            .run(self.revision, rows, self.policy, self.deadline)
-            .await
-    }
-
-    async fn explain(&self, rows: Rows, extras: Arc<Extras>) -> Result<Vec<f64>, Error> {
-        let work = batch::Work {
-            rows,
-            extras: Some(extras),
-        };
+    // What only hands on is no future of its own: it would hold the rows once more.
+    fn compute(&self, rows: Rows) -> impl Future<Output = Result<Vec<f64>, Error>> {
+        let work = self.work(rows, None);
         self.batcher
             .run(self.revision, work, self.policy, self.deadline)
-            .await
+    }
+
+    fn explain(
+        &self,
+        rows: Rows,
+        extras: Arc<Extras>,
+    ) -> impl Future<Output = Result<Vec<f64>, Error>> {
+        let work = self.work(rows, Some(extras));
+        self.batcher
+            .run(self.revision, work, self.policy, self.deadline)
+    }
+
+    fn work(&self, rows: Rows, extras: Option<Arc<Extras>>) -> batch::Work {
+        batch::Work {
+            rows,
+            extras,
+            trace: self.trace.cloned(),
+        }
     }
 
     /// Takes what the cache has, computes what nobody else computes, and waits for the rest.
@@ -177,6 +193,9 @@ impl Run<'_> {
         usage
             .cache_misses
             .fetch_add(rows.len() as u64 - hits, Ordering::Relaxed);
+        if let Some(trace) = self.trace {
+            trace.looked_up(hits, rows.len() as u64 - hits);
+        }
         for (row, result) in &found.hits {
             put(*row, result);
         }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 
@@ -22,8 +22,9 @@ use crate::error::{Code, Error};
 use crate::model::registry::Registry;
 use crate::model::revision::Revision;
 use crate::model::slot::{Departed, Plan, Roles, Slot, State};
-use crate::model::usage::{Outcome, Protocol, Usage};
+use crate::model::usage::{Exemplar, Outcome, Protocol, Usage};
 use crate::task::Supervisor;
+use crate::telemetry::trace::{Facts, Trace};
 use admission::Admission;
 use batch::{Batcher, Policy};
 use cache::Cache;
@@ -89,6 +90,7 @@ struct Measured<'a> {
     protocol: Protocol,
     received: Instant,
     revision: Option<Arc<Revision>>,
+    trace: Option<&'a Arc<Trace>>,
     finished: bool,
 }
 
@@ -250,6 +252,7 @@ pub async fn infer(server: &Server, request: InferRequest<'_>) -> Result<InferRe
         protocol: request.protocol,
         received: request.received,
         revision: None,
+        trace: request.trace,
         finished: false,
     };
     let result = line(server, request, &mut measured).await;
@@ -285,6 +288,7 @@ async fn line(
         explain: request.explain,
         deadline: request.deadline,
         received: request.received,
+        trace: request.trace,
     };
     measured.revision = Some(Arc::clone(&revision));
     let answered = match (
@@ -412,7 +416,12 @@ impl Measured<'_> {
             Ok(response) => {
                 let elapsed = response.computed.saturating_duration_since(self.received);
                 let usage = &response.revision.usage;
-                return usage.requests(self.protocol, Outcome::Ok).record(elapsed);
+                usage.requests(self.protocol, Outcome::Ok).record(elapsed);
+                if let Some(trace) = self.trace {
+                    trace.answered(facts(response));
+                    usage.exemplify(self.protocol, Outcome::Ok, example(trace, elapsed));
+                }
+                return;
             }
             Err(error) => error,
         };
@@ -429,9 +438,44 @@ impl Measured<'_> {
             Some(revision) => &revision.usage,
             None => &self.server.unresolved,
         };
-        usage
-            .requests(self.protocol, outcome)
-            .record(self.received.elapsed());
+        let elapsed = self.received.elapsed();
+        usage.requests(self.protocol, outcome).record(elapsed);
+        if let Some(trace) = self.trace {
+            usage.exemplify(self.protocol, outcome, example(trace, elapsed));
+            if let Some(revision) = &self.revision {
+                trace.answered(refused(revision));
+            }
+        }
+    }
+}
+
+/// What a trace tells of an answer.
+fn facts(response: &InferResponse) -> Facts {
+    Facts {
+        rows: response.rows,
+        prediction: response.prediction.map(|it| it.id),
+        computed: Some(response.computed),
+        ..refused(&response.revision)
+    }
+}
+
+/// What a trace tells of a request that a revision did not answer.
+fn refused(revision: &Revision) -> Facts {
+    Facts {
+        slot: revision.slot.clone(),
+        revision: revision.id,
+        rows: 0,
+        prediction: None,
+        computed: None,
+    }
+}
+
+fn example(trace: &Trace, duration: Duration) -> Exemplar {
+    Exemplar {
+        duration,
+        trace: trace.context.trace,
+        span: trace.context.span,
+        at: SystemTime::now(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::rules::Marks;
 use crate::model::usage::Protocol;
+use crate::telemetry::trace::Trace;
 use crate::tensor::{DType, Shape, Tensors};
 
 /// A decoded request, not yet checked against a model.
@@ -32,6 +33,8 @@ pub struct InferRequest<'a> {
     pub protocol: Protocol,
     /// When the first byte of the request was there: the start of its measured time.
     pub received: Instant,
+    /// Where it is sampled: what it notes its steps in.
+    pub trace: Option<&'a Arc<Trace>>,
 }
 
 /// Names that a request gives: few, mostly none.

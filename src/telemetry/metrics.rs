@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -13,6 +13,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::drift::{self, Drift};
+use super::exemplars::{self, Examples};
+use super::trace;
 use super::trials::{self, Trials};
 use crate::model::revision::Revision;
 use crate::model::slot::Slot;
@@ -44,6 +46,8 @@ pub struct Doors {
     pub bodies_bytes: usize,
     /// Large bodies that were refused, for others took their room.
     pub bodies_refused: u64,
+    /// Where requests are traced: what became of those that were sampled.
+    pub traces: Option<trace::Counts>,
 }
 
 /// Each resident revision's latencies at one moment, by its uid.
@@ -66,6 +70,8 @@ struct Scrape {
     /// Slot, quantile, seconds.
     quantiles: Vec<(String, f64, f64)>,
     uptime: Duration,
+    /// Traced requests, in the order in which the series of request durations were written.
+    examples: Arc<Mutex<Vec<Examples>>>,
 }
 
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -78,6 +84,12 @@ const QUANTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
 
 /// Every second of the internal bounds is exposed: 10 µs × 1.5625^i, 30 buckets.
 const EXPOSED_STEP: usize = 2;
+
+/// Those, and the infinite one.
+const EXPOSED: usize = BOUNDS.div_ceil(EXPOSED_STEP) + 1;
+
+/// The histogram that has exemplars, as it is written.
+const REQUESTS: &str = "hedgerow_request_duration_seconds";
 
 impl Metrics {
     /// Metrics with sliding quantiles over this window.
@@ -107,7 +119,7 @@ impl Metrics {
                 latencies.insert(revision.uid, revision.usage.ended(Outcome::Ok));
             }
         }
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = lock(&self.history);
         history.push_back(Past { at: now, latencies });
         while history.len() > STEPS as usize + 1 {
             history.pop_front();
@@ -131,6 +143,7 @@ impl Metrics {
                 revisions.push((Arc::clone(revision), roles.role(revision.uid)));
             }
         }
+        let examples = Arc::<Mutex<Vec<Examples>>>::default();
         let scrape = Scrape {
             server: Arc::clone(server),
             doors: *doors,
@@ -140,18 +153,20 @@ impl Metrics {
             slots,
             revisions,
             uptime: now.saturating_duration_since(self.started),
+            examples: Arc::clone(&examples),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(scrape));
         let mut out = String::new();
         text::encode(&mut out, &registry)?;
-        Ok(out)
+        let examples = lock(&examples);
+        Ok(exemplars::add(out, REQUESTS, EXPOSED, &examples))
     }
 
     /// Slot, quantile and seconds over the window that ends at `now`. A slot without requests in
     /// the window has 0, not NaN: an autoscaler then sees an idle slot.
     fn quantiles(&self, slots: &[Arc<Slot>], now: Instant) -> Vec<(String, f64, f64)> {
-        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let history = lock(&self.history);
         let inside = |past: &&Past| now.saturating_duration_since(past.at) <= self.window;
         let oldest = history.iter().find(inside);
         let mut found = Vec::new();
@@ -250,6 +265,19 @@ impl Scrape {
             "Requests, connections and bodies refused by a limit, by reason.",
             sheds.map(|(reason, count)| (labels([("reason", reason)]), count)),
         )?;
+        let traces = self.doors.traces.iter().flat_map(|counts| {
+            [
+                ("exported", counts.exported),
+                ("dropped", counts.dropped),
+                ("failed", counts.failed),
+            ]
+        });
+        counters(
+            encoder,
+            "hedgerow_traces",
+            "Sampled requests whose spans were exported, were dropped because the queue was full, and could not be exported.",
+            traces.map(|(outcome, count)| (labels([("outcome", outcome)]), count)),
+        )?;
         let caches: Vec<_> = server
             .caches()
             .map(|(slot, cache)| (labels([("slot", slot.unwrap_or("*"))]), cache.size()))
@@ -301,6 +329,9 @@ impl Scrape {
                     labels.push(("protocol", protocol.name().to_string()));
                     labels.push(("outcome", outcome.name().to_string()));
                     histogram(family.encode_family(&labels)?, &snapshot)?;
+                    let examples = usage.exemplars(protocol, outcome);
+                    let examples = examples.map(|it| exemplars::examples(it, EXPOSED_STEP));
+                    lock(&self.examples).push(examples.unwrap_or_default());
                 }
             }
         }
@@ -486,6 +517,10 @@ pub(super) fn gauges(
         family.encode_family(&labels)?.encode_gauge(&value)?;
     }
     Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counters; the format adds `_total` to the name.

@@ -1,9 +1,11 @@
-//! What the outside sees of the server: metrics and logs.
+//! What the outside sees of the server: metrics, logs and traces.
 
 pub mod drift;
+mod exemplars;
 pub mod export;
 pub mod log;
 pub mod metrics;
+pub mod trace;
 pub mod trials;
 
 /// Settings of metrics and logs.

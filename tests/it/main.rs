@@ -42,6 +42,8 @@ mod sockets;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod trace;
+#[cfg(test)]
 mod trials;
 #[cfg(test)]
 mod validate;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
@@ -15,6 +16,7 @@ use crate::api::{Shared, explain, key as keys, request_id};
 use crate::error::{Code, Error};
 use crate::model::usage::Protocol;
 use crate::serve::{self, Explain, InferRequest, Names, Parameter};
+use crate::telemetry::trace::Trace;
 use crate::tensor::Tensors;
 
 /// A request as its message says it, without what its headers say.
@@ -76,7 +78,7 @@ pub fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
 pub async fn infer(
     shared: &Shared,
     headers: &HeaderMap,
-    received: Instant,
+    (received, trace): (Instant, Option<&Arc<Trace>>),
     asked: Asked,
 ) -> Result<pb::ModelInferResponse, Error> {
     let timeout = shortest(header(headers)?, asked.timeout);
@@ -90,6 +92,7 @@ pub async fn infer(
         deadline: shared.deadline(received, timeout),
         protocol: Protocol::Grpc,
         received,
+        trace,
     };
     let response = serve::infer(&shared.server, request).await?;
     let (outputs, raw_output_contents) = encode::outputs(&response, asked.raw)?;

@@ -12,6 +12,7 @@ mod slots;
 mod statistics;
 mod timeout;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -29,8 +30,9 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge};
-use super::{Listener, Shared, feedback};
+use super::{Listener, Shared, feedback, trace};
 use crate::error::{Code, Error};
+use crate::telemetry::trace::{Open, Trace};
 pub use infer::decode_infer;
 use loop_pb::rollout_server::RolloutServer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -87,37 +89,52 @@ pub async fn answer(
     request: axum::http::Request<Incoming>,
 ) -> axum::http::Response<Body> {
     let received = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
     if !METHODS.iter().any(|it| path.starts_with(it)) {
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
         return routed(router, request).await;
     }
-    if parts.method != Method::POST {
-        return refusal(Error::new(Code::MethodNotAllowed, "method: expected POST"));
-    }
-    // All methods of these services take one message: its limits are the same whoever decodes it.
-    let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
-    let mut charge = Charge::new(&shared.bodies);
-    let deadline = shared.deadline(received, None);
-    let bytes = match body::read(body, limit, deadline, &mut charge).await {
-        Ok(bytes) => bytes,
-        Err(error) if path == LABEL => return refusal(feedback::refused(shared, 1, error)),
-        Err(error) => return refusal(error),
+    let open = trace::grpc(shared, &parts, received);
+    // One block and no function of its own: a future within a future holds its arguments twice.
+    let answer = 'answer: {
+        if parts.method != Method::POST {
+            let refused = Error::new(Code::MethodNotAllowed, "method: expected POST");
+            break 'answer Err(refused);
+        }
+        // All methods of these services take one message: its limits are the same whoever decodes it.
+        let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
+        let mut charge = Charge::new(&shared.bodies);
+        let deadline = shared.deadline(received, None);
+        let bytes = match body::read(body, limit, deadline, &mut charge).await {
+            Ok(bytes) => bytes,
+            Err(error) if path == LABEL => {
+                break 'answer Err(feedback::refused(shared, 1, error));
+            }
+            Err(error) => break 'answer Err(error),
+        };
+        if path == LABEL {
+            break 'answer labels::label(shared, &parts.headers, received, (bytes, charge)).await;
+        }
+        if path == PREDICT
+            && let Some(packing) = Packing::of(&parts.headers)
+        {
+            let body = (bytes, charge, packing);
+            let at = (received, open.as_ref().map(Open::trace));
+            break 'answer predict(shared, &parts.headers, at, body).await;
+        }
+        if let Some(open) = &open {
+            parts.extensions.insert(Arc::clone(open.trace()));
+        }
+        let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
+        Ok(routed(router, request).await)
     };
-    if path == LABEL {
-        let answer = labels::label(shared, &parts.headers, received, (bytes, charge)).await;
-        return answer.unwrap_or_else(refusal);
+    let error = answer.as_ref().err().map(|error| error.code);
+    let mut response = answer.unwrap_or_else(refusal);
+    if let Some(open) = open {
+        trace::end_grpc(open, error, &mut response);
     }
-    if path == PREDICT
-        && let Some(packing) = Packing::of(&parts.headers)
-    {
-        let body = (bytes, charge, packing);
-        let answer = predict(shared, &parts.headers, received, body).await;
-        return answer.unwrap_or_else(refusal);
-    }
-    let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
-    routed(router, request).await
+    response
 }
 
 async fn routed(
@@ -159,7 +176,7 @@ impl Packing {
 async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
-    received: Instant,
+    (received, trace): (Instant, Option<&Arc<Trace>>),
     (bytes, charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
@@ -184,7 +201,7 @@ async fn predict(
             shared.aside(shared.deadline(received, None), work).await?
         }
     };
-    let message = infer::infer(shared, headers, received, request).await?;
+    let message = infer::infer(shared, headers, (received, trace), request).await?;
     framed(&message).map(answered)
 }
 
@@ -332,11 +349,12 @@ impl GrpcInferenceService for Inference {
             Some(received) => received.0,
             None => Instant::now(),
         };
-        let (metadata, _extensions, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
+        let trace = extensions.get::<Arc<Trace>>();
         let headers = metadata.into_headers();
         let request = infer::asked(message);
         let answered = match request {
-            Ok(request) => infer::infer(&self.shared, &headers, received, request).await,
+            Ok(request) => infer::infer(&self.shared, &headers, (received, trace), request).await,
             Err(error) => Err(error),
         };
         reply(answered)

@@ -90,6 +90,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         bodies: Arc::new(Budget::new(1 << 20)),
         aside: Aside::new(supervisor),
         connections: Arc::default(),
+        tracer: None,
     }
 }
 

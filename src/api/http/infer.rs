@@ -100,6 +100,7 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         deadline: shared.deadline(call.received, timeout),
         protocol: Protocol::Http,
         received: call.received,
+        trace: call.trace,
     };
     let answer = serve::infer(&shared.server, request).await?;
     let mut binary = asked.binary;

@@ -12,22 +12,25 @@ mod repository;
 mod slots;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{any, get, post};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge, Held};
-use super::{Listener, Shared};
+use super::{Listener, Shared, trace};
 use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
+use crate::telemetry::trace::{Open, Trace, Tracer};
 use crate::telemetry::trials::Trials;
 pub use infer::decode_infer;
 
@@ -60,6 +63,7 @@ struct Call<'a> {
     headers: &'a HeaderMap,
     /// When its head was there.
     received: Instant,
+    trace: Option<&'a Arc<Trace>>,
 }
 
 /// How rows and predictions are written.
@@ -133,6 +137,10 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         Listener::Public => router,
         Listener::Admin => router.route("/metrics", get(exposition)),
     };
+    let router = match &context.shared.tracer {
+        None => router,
+        Some(_) => router.route_layer(from_fn(trace::note_route)),
+    };
     router
         .fallback(|| async { Error::new(Code::NotFound, "no such path") })
         .method_not_allowed_fallback(wrong_method)
@@ -150,21 +158,33 @@ pub async fn answer(
     if parts.method == Method::POST
         && let Some(target) = Target::of(parts.uri.path())
     {
-        let answer = predict(shared, &target, &parts.headers, received, body).await;
-        return answer.unwrap_or_else(|error| error_response(&error));
+        let open = trace::http(shared, &parts, Some(target.route()), received);
+        let at = (received, open.as_ref().map(Open::trace));
+        let answer = predict(shared, &target, &parts.headers, at, body).await;
+        let error = answer.as_ref().err().map(|error| error.code);
+        let mut response = answer.unwrap_or_else(|error| error_response(&error));
+        if let Some(open) = open {
+            trace::end_http(open, error, &mut response);
+        }
+        return response;
     }
+    let open = trace::http(shared, &parts, None, received);
     let request = Request::from_parts(parts, axum::body::Body::new(body));
-    match router.clone().oneshot(request).await {
+    let mut response = match router.clone().oneshot(request).await {
         Ok(response) => response.map(Body::Routed),
         Err(never) => match never {},
+    };
+    if let Some(open) = open {
+        trace::end_http(open, None, &mut response);
     }
+    response
 }
 
 async fn predict(
     shared: &Shared,
     target: &Target<'_>,
     headers: &HeaderMap,
-    received: Instant,
+    (received, trace): (Instant, Option<&Arc<Trace>>),
     body: Incoming,
 ) -> Answer {
     let slot = decoded(target.slot)?;
@@ -176,6 +196,7 @@ async fn predict(
         },
         headers,
         received,
+        trace,
     };
     // The same limit holds for the body to arrive as for the work on it.
     let deadline = shared.deadline(received, None);
@@ -206,6 +227,16 @@ impl<'a> Target<'a> {
             slot,
             version,
         })
+    }
+
+    /// Its path without what it names.
+    fn route(&self) -> &'static str {
+        match (self.dialect, self.version) {
+            (Dialect::V2, None) => "/v2/models/{model}/infer",
+            (Dialect::V2, Some(_)) => "/v2/models/{model}/versions/{version}/infer",
+            (Dialect::V1, None) => "/v1/models/{model}:predict",
+            (Dialect::V1, Some(_)) => "/v1/models/{model}/versions/{version}:predict",
+        }
     }
 }
 
@@ -254,6 +285,7 @@ async fn exposition(State(context): State<Context>) -> Routed {
         connections_refused: shared.connections.refused(),
         bodies_bytes: shared.bodies.used(),
         bodies_refused: shared.bodies.refused(),
+        traces: shared.tracer.as_deref().map(Tracer::counts),
     };
     let drift = shared.drift.as_ref().map(Drift::metrics);
     let drift = drift.unwrap_or_default();

@@ -56,6 +56,7 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         deadline: shared.deadline(call.received, timeout(call.headers, None)?),
         protocol: Protocol::Http,
         received: call.received,
+        trace: call.trace,
     };
     let answer = serve::infer(&shared.server, request).await?;
     Ok(encode(&answer))

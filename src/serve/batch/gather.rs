@@ -5,14 +5,16 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::queue::Answer;
-use super::{Policy, compute};
+use super::{Policy, Work, call, compute, note};
 use crate::error::Error;
 use crate::model::revision::{BATCH, Revision};
 use crate::model::usage::Dispatch;
+use crate::telemetry::trace::Trace;
 use crate::tensor::Rows;
 
 thread_local! {
@@ -30,12 +32,21 @@ struct Gathered {
     open: bool,
     /// Rows of the call so far, the first request's included.
     len: usize,
-    /// The rows of those who joined, and how many each of them waits for, in the same order.
+    /// The rows of those who joined, in their order.
     rows: Option<Rows>,
     joined: Joined,
 }
 
-type Joined = Vec<(usize, oneshot::Sender<Vec<f64>>)>;
+type Joined = Vec<Guest>;
+
+/// One who joined.
+#[derive(Debug)]
+struct Guest {
+    /// How many rows it waits for.
+    len: usize,
+    reply: oneshot::Sender<Vec<f64>>,
+    trace: Option<Arc<Trace>>,
+}
 
 /// The request that computes for those that joined it. Dropped before it did, they compute
 /// themselves.
@@ -76,37 +87,42 @@ fn rows_max(revision: &Revision, policy: &Policy) -> usize {
 ///
 /// # Errors
 /// What the engine says of these rows.
-pub async fn run(revision: &Arc<Revision>, rows: Rows, policy: &Policy) -> Answer {
-    let alone = |rows: Rows| compute(revision, &rows.into(), Dispatch::Inline);
-    let count = rows.len();
-    if let Some(result) = join(revision.uid, &rows, rows_max(revision, policy)) {
+pub async fn run(revision: &Arc<Revision>, work: &Work, policy: &Policy) -> Answer {
+    let alone = || compute(revision, work, Dispatch::Inline);
+    let count = work.rows.len();
+    if let Some(trace) = &work.trace {
+        trace.queued(Instant::now());
+    }
+    if let Some(result) = join(revision.uid, work, rows_max(revision, policy)) {
         // Failed for all, or given up by the first: these rows are tried alone.
         return match result.await {
             Ok(results) => Ok(results),
-            Err(_dropped) => alone(rows),
+            Err(_dropped) => alone(),
         };
     }
     let first = First::open(revision.uid, count);
     tokio::task::yield_now().await;
     let (others, joined) = first.close();
     let Some(others) = others else {
-        return alone(rows);
+        return alone();
     };
-    let mut all = rows.clone();
+    let mut all = work.rows.clone();
     // Rows of one revision are of one width.
     if !all.append(&others) {
         return Err(Error::internal("rows of another width were gathered"));
     }
-    let Ok(mut results) = alone(all) else {
+    let Ok((mut results, call)) = call(revision, &all.into(), Dispatch::Inline) else {
         drop(joined);
-        return alone(rows);
+        return alone();
     };
+    note(work.trace.as_ref(), &call);
     let width = revision.signature.result_width();
     let mut at = count * width;
-    for (count, reply) in joined {
-        let end = at + count * width;
+    for guest in joined {
+        let end = at + guest.len * width;
+        note(guest.trace.as_ref(), &call);
         // Its caller may be gone.
-        let _sent = reply.send(results[at..end].to_vec());
+        let _sent = guest.reply.send(results[at..end].to_vec());
         at = end;
     }
     results.truncate(count * width);
@@ -114,7 +130,8 @@ pub async fn run(revision: &Arc<Revision>, rows: Rows, policy: &Policy) -> Answe
 }
 
 /// Joins a call of this thread that has room for these rows.
-fn join(uid: u64, rows: &Rows, rows_max: usize) -> Option<oneshot::Receiver<Vec<f64>>> {
+fn join(uid: u64, work: &Work, rows_max: usize) -> Option<oneshot::Receiver<Vec<f64>>> {
+    let rows = &work.rows;
     OPEN.with_borrow(|open| {
         let (_, shared) = open.iter().find(|(of, _)| *of == uid)?;
         let mut gathered = lock(shared);
@@ -127,7 +144,11 @@ fn join(uid: u64, rows: &Rows, rows_max: usize) -> Option<oneshot::Receiver<Vec<
         }
         gathered.len += rows.len();
         let (reply, result) = oneshot::channel();
-        gathered.joined.push((rows.len(), reply));
+        gathered.joined.push(Guest {
+            len: rows.len(),
+            reply,
+            trace: work.trace.clone(),
+        });
         Some(result)
     })
 }

@@ -160,7 +160,11 @@ impl Queue {
         policy: &Policy,
         deadline: Option<Instant>,
     ) -> Result<Vec<oneshot::Receiver<Answer>>, Error> {
-        let Work { rows, extras } = work.into();
+        let Work {
+            rows,
+            extras,
+            trace,
+        } = work.into();
         let count = rows.len();
         let lane = match &extras {
             Some(_) => Lane::Extras,
@@ -179,6 +183,9 @@ impl Queue {
             ..policy.clone()
         };
         let queued = Instant::now();
+        if let Some(trace) = &trace {
+            trace.queued(queued);
+        }
         let mut replies = Vec::with_capacity(parts.len());
         let mut jobs = Vec::with_capacity(parts.len());
         for rows in parts {
@@ -190,6 +197,7 @@ impl Queue {
                 work: Work {
                     rows,
                     extras: extras.clone(),
+                    trace: trace.clone(),
                 },
                 policy: policy.clone(),
                 lane,

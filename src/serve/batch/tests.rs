@@ -61,6 +61,7 @@ fn explained(revision: &Revision, explain: Explain, count: usize) -> Work {
     Work {
         rows: Rows::F64(Matrix::new(values, 2).unwrap()),
         extras: extras.map(Arc::new),
+        trace: None,
     }
 }
 

@@ -1,0 +1,337 @@
+//! The thread that makes spans and sends them. It looks into the queue every now and then instead of
+//! waiting at it, so that no request has to wake it. While the receiver is away it tries again, the
+//! queue fills, and what comes then is dropped and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
+use tokio::runtime::Handle;
+use tonic::metadata::{MetadataKey, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+use ureq::Agent;
+use ureq::http::header;
+
+use super::{Counters, Headers, Protocol, Settings, Trace, spans};
+use crate::task::Supervisor;
+
+/// Makes spans of what the queue has, and sends them.
+pub struct Exporter {
+    receiver: Receiver<Arc<Trace>>,
+    counters: Arc<Counters>,
+    client: Client,
+    resource: Resource,
+    batch_max: usize,
+    batch_wait: Duration,
+    timeout: Duration,
+    supervisor: Supervisor,
+    /// Whether the last export failed: it is said once.
+    away: bool,
+}
+
+enum Client {
+    Grpc {
+        client: TraceServiceClient<Channel>,
+        headers: Headers,
+        runtime: Handle,
+    },
+    Http {
+        agent: Agent,
+        url: String,
+        headers: Headers,
+    },
+}
+
+/// Why an export failed.
+struct Failure {
+    reason: String,
+    /// Whether another try may help.
+    again: bool,
+}
+
+/// How often the thread looks into the queue.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Tries of one export, and the time before the second; it doubles.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Time that is left for what is queued once the server stops.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// Characters of a reason that are logged.
+const REASON_MAX: usize = 300;
+
+impl Exporter {
+    /// # Errors
+    /// When there is no runtime, or the endpoint is none.
+    pub fn new(
+        settings: Settings,
+        receiver: Receiver<Arc<Trace>>,
+        counters: Arc<Counters>,
+        supervisor: &Supervisor,
+    ) -> Result<Exporter, String> {
+        Ok(Exporter {
+            receiver,
+            counters,
+            resource: spans::resource(&settings),
+            batch_max: settings.batch_max,
+            batch_wait: Duration::from_millis(settings.batch_ms),
+            timeout: Duration::from_millis(settings.timeout_ms),
+            client: Client::new(settings)?,
+            supervisor: supervisor.clone(),
+            away: false,
+        })
+    }
+
+    /// Exports until the server stops, and then what is left, for [`FLUSH`] at the most.
+    pub fn run(mut self) {
+        let mut batch: Vec<Arc<Trace>> = Vec::new();
+        let mut since = Instant::now();
+        let mut end = None;
+        loop {
+            if self.supervisor.is_stopping() {
+                end = end.or_else(|| Some(Instant::now() + FLUSH));
+            }
+            while batch.len() < self.batch_max
+                && let Ok(trace) = self.receiver.try_recv()
+            {
+                if batch.is_empty() {
+                    since = Instant::now();
+                }
+                batch.push(trace);
+            }
+            let full = batch.len() >= self.batch_max;
+            let due = !batch.is_empty() && (end.is_some() || since.elapsed() >= self.batch_wait);
+            if full || due {
+                self.export(&batch, end);
+                batch.clear();
+            } else if end.is_some() {
+                return;
+            } else {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
+    /// Sends a batch, or gives it up.
+    fn export(&mut self, batch: &[Arc<Trace>], mut end: Option<Instant>) {
+        let count = batch.len() as u64;
+        let spans = batch.iter().flat_map(|trace| spans::spans(trace));
+        let request = spans::request(&self.resource, spans.collect());
+        let mut pause = PAUSE;
+        for attempt in 1..=TRIES {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let timeout = left.map_or(self.timeout, |left| left.min(self.timeout));
+            if timeout.is_zero() {
+                break;
+            }
+            let failure = match self.client.export(&request, timeout) {
+                Ok(refused) => {
+                    self.counters.exported.fetch_add(count, Ordering::Relaxed);
+                    return self.note_success(refused);
+                }
+                Err(failure) => failure,
+            };
+            self.note_failure(&failure);
+            if !failure.again || attempt == TRIES {
+                break;
+            }
+            let until = Instant::now() + pause;
+            while Instant::now() < until && end.is_none() {
+                std::thread::sleep(LOOK);
+                if self.supervisor.is_stopping() {
+                    // The last try.
+                    end = Some(Instant::now() + FLUSH);
+                }
+            }
+            pause *= 2;
+        }
+        self.counters.failed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn note_success(&mut self, refused: Option<String>) {
+        if let Some(reason) = refused {
+            tracing::warn!(reason, "the receiver of traces refused some spans");
+        }
+        if std::mem::take(&mut self.away) {
+            tracing::info!("traces are exported again");
+        }
+    }
+
+    fn note_failure(&mut self, failure: &Failure) {
+        if !std::mem::replace(&mut self.away, true) {
+            let reason = failure.reason.as_str();
+            tracing::warn!(
+                reason,
+                "traces are not exported; the server answers as before"
+            );
+        }
+    }
+}
+
+impl Client {
+    fn new(settings: Settings) -> Result<Client, String> {
+        settings
+            .check()
+            .map_err(|reason| format!("trace.endpoint: {reason}"))?;
+        if settings.protocol() == Protocol::Http {
+            let agent = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(None)
+                .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .into();
+            return Ok(Client::Http {
+                agent,
+                url: settings.url(),
+                headers: settings.headers,
+            });
+        }
+        let runtime = Handle::try_current().map_err(|error| error.to_string())?;
+        let endpoint = Endpoint::from_shared(settings.endpoint)
+            .and_then(|it| it.user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION"))))
+            .map_err(|_| "trace.endpoint: not an address".to_string())?;
+        Ok(Client::Grpc {
+            client: TraceServiceClient::new(endpoint.connect_lazy()),
+            headers: settings.headers,
+            runtime,
+        })
+    }
+
+    /// Sends spans, and says why the receiver refused some of them.
+    fn export(
+        &self,
+        message: &ExportTraceServiceRequest,
+        timeout: Duration,
+    ) -> Result<Option<String>, Failure> {
+        let answer = match self {
+            Client::Grpc {
+                client,
+                headers,
+                runtime,
+            } => {
+                let request = with_metadata(message.clone(), headers)?;
+                let mut client = client.clone();
+                // Its timer belongs to the runtime.
+                let sent =
+                    async move { tokio::time::timeout(timeout, client.export(request)).await };
+                match runtime.block_on(sent) {
+                    Err(_elapsed) => return Err(Failure::again("no answer in time".to_string())),
+                    Ok(answer) => answer?.into_inner(),
+                }
+            }
+            Client::Http {
+                agent,
+                url,
+                headers,
+            } => post(agent, (url, headers), message, timeout)?,
+        };
+        let refused = answer.partial_success.filter(|it| it.rejected_spans > 0);
+        Ok(refused.map(|it| format!("{} spans: {}", it.rejected_spans, short(&it.error_message))))
+    }
+}
+
+fn with_metadata(
+    message: ExportTraceServiceRequest,
+    headers: &Headers,
+) -> Result<Request<ExportTraceServiceRequest>, Failure> {
+    let mut request = Request::new(message);
+    for (name, value) in &headers.0 {
+        let broken = || Failure {
+            reason: format!("the header {name} cannot be sent"),
+            again: false,
+        };
+        let key = MetadataKey::from_bytes(name.as_str().as_bytes()).map_err(|_| broken())?;
+        let text = value.to_str().map_err(|_| broken())?;
+        let value = MetadataValue::try_from(text).map_err(|_| broken())?;
+        request.metadata_mut().insert(key, value);
+    }
+    Ok(request)
+}
+
+fn post(
+    agent: &Agent,
+    (url, headers): (&str, &Headers),
+    message: &ExportTraceServiceRequest,
+    timeout: Duration,
+) -> Result<ExportTraceServiceResponse, Failure> {
+    use std::io::Read as _;
+    let mut request = agent
+        .post(url)
+        .header(header::CONTENT_TYPE, "application/x-protobuf");
+    for (name, value) in &headers.0 {
+        request = request.header(name, value);
+    }
+    let request = request.config().timeout_global(Some(timeout)).build();
+    let answer = request
+        .send(message.encode_to_vec())
+        .map_err(|error| Failure::again(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let mut bytes = Vec::new();
+    let body = answer.into_body();
+    // The status says what happened.
+    let _end = body
+        .into_reader()
+        .take(ANSWER_BYTES_MAX)
+        .read_to_end(&mut bytes);
+    match status {
+        // What is not the answer of a receiver refuses nothing.
+        200..300 => Ok(ExportTraceServiceResponse::decode(bytes.as_slice()).unwrap_or_default()),
+        _ => Err(Failure {
+            reason: format!("the receiver answered {status}"),
+            again: matches!(status, 429 | 502..=504),
+        }),
+    }
+}
+
+impl Failure {
+    fn again(reason: String) -> Failure {
+        Failure {
+            reason: short(&reason),
+            again: true,
+        }
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Failure {
+        // As the specification of OTLP has it; a connection that is refused is unavailable.
+        let again = matches!(
+            status.code(),
+            Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unavailable
+                | Code::DataLoss
+                | Code::Unknown
+                | Code::ResourceExhausted
+        );
+        Failure {
+            reason: short(&format!("{}: {}", status.code(), status.message())),
+            again,
+        }
+    }
+}
+
+/// One line of a text that others wrote.
+fn short(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(REASON_MAX)
+        .collect()
+}
