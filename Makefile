@@ -7,8 +7,9 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
+FULL ?= 0
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-image test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +53,9 @@ fuzz: ## Fuzz every parser for SECONDS each (TARGETS="onnx ..." for some).
 
 clients: ## Real clients only: tritonclient, KServe's, curl.
 	@scripts/test.sh clients
+
+test-image: ## The Dockerfile's steps in a clean Debian, and its image started (FULL=1: the release build too).
+	@FULL=$(FULL) $(if $(filter 1,$(FULL)),scripts/image.sh,scripts/test.sh image)
 
 test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
 	@cargo test --quiet --test it --no-run

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients]
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|image]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 only=${1:-all}
@@ -42,5 +42,9 @@ if wants clients; then
     step "build" cargo build --features lightgbm --bin hedgerow
     step "clients' environment" scripts/clients-venv.sh
     step "real clients" .venv/clients/bin/python -m pytest -q tests/clients
+fi
+if wants image; then
+    step "build" cargo build --features lightgbm --bin hedgerow
+    step "image" scripts/image.sh
 fi
 echo "==> all passed"

@@ -47,7 +47,7 @@ impl Default for Config {
         Config {
             api: api::Settings::default(),
             serve: serve::Settings::default(),
-            source: artifacts::dir::Settings::default(),
+            source: models_dir(),
             revision: model::revision::Settings {
                 engine: Choice::default(),
                 verify: false,
@@ -102,6 +102,7 @@ impl Config {
             Some((path, text)) => source::from_file(path, text, &mut problems),
             None => Vec::new(),
         };
+        entries.extend(source::from_platforms(&variables));
         let of_variables = source::from_variables(variables, &entries, &mut problems);
         entries.extend(of_variables);
         entries.extend(source::from_flags(flags, &mut problems));
@@ -147,6 +148,16 @@ pub fn native_dir() -> PathBuf {
         .ok()
         .and_then(|exe| Some(exe.parent()?.parent()?.join("lib/hedgerow/native")));
     installed.unwrap_or(checkout)
+}
+
+/// The models folder unless told otherwise: where SageMaker unpacks a model, else `models`.
+fn models_dir() -> artifacts::dir::Settings {
+    let mut settings = artifacts::dir::Settings::default();
+    let unpacked = Path::new("/opt/ml/model");
+    if unpacked.is_dir() {
+        settings.dir = unpacked.to_path_buf();
+    }
+    settings
 }
 
 /// Who runs this process: the login name, or the number of the user where no name is set.
