@@ -12,16 +12,16 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 COPY docker/tools.sh docker/tools.sh
 COPY scripts/ scripts/
-RUN ["docker/tools.sh"]
-RUN ["scripts/native.sh", "/out/usr/lib/hedgerow/native"]
+RUN docker/tools.sh
+RUN scripts/native.sh /out/usr/lib/hedgerow/native
 COPY docker/ docker/
 COPY Cargo.toml Cargo.lock ./
-RUN ["docker/dependencies.sh"]
+RUN docker/dependencies.sh
 COPY Cargo.toml build.rs LICENSE ./
 COPY proto/ proto/
 COPY src/ src/
-RUN ["docker/cargo.sh"]
-RUN ["docker/assemble.sh", "/out"]
+RUN docker/cargo.sh
+RUN docker/assemble.sh /out
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0

@@ -82,8 +82,9 @@ def stage(value):
 def step(instruction, value):
     if instruction == "WORKDIR":
         return Workdir(value)
-    if instruction == "RUN" and value.startswith("["):
-        return Run(json.loads(value))
+    # A script of the repository and its arguments, so that no shell has to read it.
+    if instruction == "RUN" and re.fullmatch(r"(docker|scripts)/[-\w]+\.sh( [-\w/.=]+)*", value):
+        return Run(value.split())
     if instruction == "COPY" and not value.startswith("["):
         return copy(value.split())
     raise SystemExit(f"Dockerfile: {instruction} {value}: not known here")

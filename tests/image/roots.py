@@ -11,7 +11,6 @@ from dockerfile import Copy, Run, Workdir
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 CACHE = REPO / "target" / "image"
-MIRROR = "http://deb.debian.org/debian"
 # What gcr.io/distroless/cc-debian12 is made of that a program could need to start. It holds more
 # (certificates, libssl, libgomp): what starts with this starts with that.
 DISTROLESS = ("base-files", "libc6", "libgcc-s1", "libstdc++6", "tzdata")
@@ -121,7 +120,7 @@ def packages():
     archive = CACHE / "bookworm.tar"
     if not archive.exists():
         scratch = CACHE / "bookworm.part"
-        call("debootstrap", "--variant=minbase", f"--make-tarball={archive}.part", "bookworm", scratch, MIRROR, stdout=subprocess.DEVNULL)
+        call("debootstrap", "--variant=minbase", f"--make-tarball={archive}.part", "bookworm", scratch, stdout=subprocess.DEVNULL)
         shutil.rmtree(scratch, ignore_errors=True)
         os.rename(f"{archive}.part", archive)
     return archive
@@ -132,7 +131,7 @@ def minbase():
     if not root.exists():
         scratch = CACHE / "bookworm.part"
         shutil.rmtree(scratch, ignore_errors=True)
-        call("debootstrap", "--variant=minbase", f"--unpack-tarball={packages()}", "bookworm", scratch, MIRROR, stdout=subprocess.DEVNULL)
+        call("debootstrap", "--variant=minbase", f"--unpack-tarball={packages()}", "bookworm", scratch, stdout=subprocess.DEVNULL)
         scratch.rename(root)
     return root
 
@@ -151,8 +150,7 @@ def distroless(root):
 
 
 def install_rust(root):
-    for path in ("/etc/resolv.conf",):
-        shutil.copy(path, inside(root, path))
+    shutil.copy("/etc/resolv.conf", inside(root, "/etc/resolv.conf"))
     mount(root)
     environment = {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive"}
     call("chroot", root, "apt-get", "update", "-qq", env=environment)
@@ -181,5 +179,4 @@ def mount(root):
 
 def chroot(root, workdir, command):
     environment = {"PATH": f"{RUST}/bin:{PATH}", "HOME": "/root", "CARGO_HOME": CARGO_HOME, "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt"}
-    command = [os.path.join(workdir, command[0]), *command[1:]] if "/" in command[0] else command
     call("chroot", root, "/bin/sh", "-c", 'cd "$0" && exec "$@"', workdir, *command, env=environment)

@@ -25,7 +25,7 @@ import tritonclient.grpc
 import dockerfile
 from roots import CACHE, REPO, call, inside
 
-*_, IMAGE = dockerfile.read(REPO / "Dockerfile")
+BUILD, IMAGE = dockerfile.read(REPO / "Dockerfile")
 ENTRYPOINT = json.loads(IMAGE.said("ENTRYPOINT"))
 COMMAND = json.loads(IMAGE.said("CMD"))
 USER = IMAGE.said("USER")
@@ -195,6 +195,8 @@ def described():
     cargo = tomllib.loads((REPO / "Cargo.toml").read_text())["package"]
     given = dict(value.split("=", 1) for value in IMAGE.about["ARG"])
     check(given["VERSION"] == cargo["version"], "ARG VERSION is not Cargo.toml's")
+    toolchain = tomllib.loads((REPO / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
+    check(BUILD.base == f"rust:{toolchain.removesuffix('.0')}-slim-bookworm", "another Rust than rust-toolchain.toml's")
     for name in ("title", "description", "source", "licenses", "version", "revision", "created"):
         check(f"org.opencontainers.image.{name}" in labels, f"the label {name} is missing")
     check(labels["org.opencontainers.image.licenses"] == cargo["license"], "the licence is another")
