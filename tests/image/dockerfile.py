@@ -91,7 +91,7 @@ def step(instruction, value):
 
 
 def copy(words):
-    flags = dict(word[2:].split("=", 1) for word in words if word.startswith("--"))
+    flags = dict(word[2:].partition("=")[::2] for word in words if word.startswith("--"))
     unknown = flags.keys() - {"from", "chown"}
     if unknown:
         raise SystemExit(f"Dockerfile: COPY --{unknown.pop()}: not known here")

@@ -190,6 +190,14 @@ def sagemaker(root):
     inside(root, "/opt/ml/model").rmdir()
 
 
+def owned(root):
+    """The server may write to its own folders (a volume takes over their owner) and to nothing of the
+    program."""
+    user = int(USER.split(":")[0])
+    for path, owner in {"models": user, "hedgerow-data": user, "usr/bin/hedgerow": 0, "usr/lib/hedgerow/native": 0}.items():
+        check((root / path).stat().st_uid == owner, f"/{path} is not user {owner}'s")
+
+
 def described():
     labels = IMAGE.labels()
     cargo = tomllib.loads((REPO / "Cargo.toml").read_text())["package"]
@@ -230,6 +238,7 @@ def main():
         ours = sum(megabytes(root / path) for path in ("usr/lib/hedgerow", "usr/share/doc/hedgerow"))
         binary = (root / "usr/bin/hedgerow").stat().st_size / 1e6
         print(f"image: on {name}: {megabytes(root):.0f} MB, of them hedgerow {binary:.0f} MB, native libraries {ours:.0f} MB")
+        owned(root)
         serves(root)
         records(root)
         sagemaker(root)
