@@ -5,7 +5,7 @@ import argparse
 import shutil
 
 import dockerfile
-from roots import REPO, Builder, inside
+from roots import REPO, Builder, apart, inside
 
 # What the final stage is put on: the default, and the one with a shell that docs/image.md names.
 RUNTIMES = {"distroless": None, "debian": "debian:12-slim"}
@@ -16,6 +16,7 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--binary", default=REPO / "target/debug/hedgerow")
     arguments = parser.parse_args()
+    apart()
 
     def take_binary(root):
         target = inside(root, "/build/target/release/hedgerow")

@@ -25,6 +25,12 @@ def call(*command, **options):
     subprocess.run([str(word) for word in command], check=True, **options)
 
 
+def apart():
+    """Ends the program where its mounts would outlive it: roots are deleted with what is below them."""
+    if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
+        raise SystemExit("expected a mount namespace of its own; run scripts/image.sh")
+
+
 class Builder:
     """Makes the roots of stages. Where it is not `full`, the steps of `skipped` do not run, and what
     they would have made comes from the host."""

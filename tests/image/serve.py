@@ -23,7 +23,7 @@ import numpy
 import tritonclient.grpc
 
 import dockerfile
-from roots import CACHE, REPO, call, inside
+from roots import CACHE, REPO, apart, call, inside
 
 BUILD, IMAGE = dockerfile.read(REPO / "Dockerfile")
 ENTRYPOINT = json.loads(IMAGE.said("ENTRYPOINT"))
@@ -231,6 +231,7 @@ def loopback_up():
 
 
 def main():
+    apart()
     described()
     loopback_up()
     for name in ("distroless", "debian"):
