@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The image of Hedgerow with all its engines; docs/image.md says how to build, run and check it.
 # Every RUN is a script of this repository, so that `make test-image` can run the same steps in a
 # clean root where there is no container engine.
