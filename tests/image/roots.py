@@ -126,6 +126,7 @@ def packages():
     archive = CACHE / "bookworm.tar"
     if not archive.exists():
         scratch = CACHE / "bookworm.part"
+        shutil.rmtree(scratch, ignore_errors=True)
         call("debootstrap", "--variant=minbase", f"--make-tarball={archive}.part", "bookworm", scratch, stdout=subprocess.DEVNULL)
         shutil.rmtree(scratch, ignore_errors=True)
         os.rename(f"{archive}.part", archive)
