@@ -7,8 +7,9 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
+FULL ?= 0
 
-.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +60,9 @@ clients: ## Real clients only: tritonclient, KServe's, curl.
 
 test-observe: ## Rules, dashboard and autoscaling against a real Prometheus.
 	@scripts/test.sh observe
+
+test-image: ## The Dockerfile's steps in a clean Debian, and its image started (FULL=1: the release build too).
+	@FULL=$(FULL) $(if $(filter 1,$(FULL)),scripts/image.sh,scripts/test.sh image)
 
 test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
 	@cargo test --quiet --test it --no-run

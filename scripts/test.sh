@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart|observe]
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart|observe|image]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 only=${1:-all}
@@ -38,17 +38,20 @@ fi
 if wants differential; then
     step "random models of the original libraries" scripts/differential.sh 0:36 --features lightgbm
 fi
-if wants clients; then
+if wants clients || wants chart || wants observe || wants image; then
     step "build" cargo build --features lightgbm --bin hedgerow
+fi
+if wants clients; then
     step "clients' environment" scripts/clients-venv.sh
     step "real clients" .venv/clients/bin/python -m pytest -q tests/clients
 fi
 if wants chart; then
-    step "build" cargo build --features lightgbm --bin hedgerow
     step "chart and its examples" scripts/chart.sh
 fi
 if wants observe; then
-    step "build" cargo build --features lightgbm --bin hedgerow
     step "rules, dashboard and autoscaling with Prometheus" scripts/observe.sh
+fi
+if wants image; then
+    step "image" scripts/image.sh
 fi
 echo "==> all passed"

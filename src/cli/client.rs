@@ -1,6 +1,7 @@
 //! Questions to a running server over plain HTTP: where it is, what it answers, and what to try when
 //! it does not. It never reads what an answer means.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -44,6 +45,18 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Connection {
+    /// To a server on this machine that has this admin address.
+    pub fn local(admin: SocketAddr) -> Connection {
+        let ip = match admin.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Connection {
+            url: format!("http://{}", SocketAddr::new(ip, admin.port())),
+        }
+    }
+
     /// A client of this server. Nothing is sent yet.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod decisions;
 mod drift;
 mod export;
 mod format;
+mod health;
 mod page;
 mod profile;
 mod promote;
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Arguments),
     Replay(replay::Arguments),
     Profile(profile::Arguments),
+    Health(health::Arguments),
     Status(status::Arguments),
     Drift(drift::Arguments),
     Promote(promote::Arguments),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Replay(arguments)) => replay::run(&arguments),
         Some(Command::Profile(arguments)) => profile::run(&arguments),
+        Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Status(arguments)) => status::run(&arguments),
         Some(Command::Drift(arguments)) => drift::run(&arguments),
         Some(Command::Promote(arguments)) => promote::run(&arguments),

@@ -49,7 +49,7 @@ impl Default for Config {
         Config {
             api: api::Settings::default(),
             serve: serve::Settings::default(),
-            source: artifacts::dir::Settings::default(),
+            source: models_dir(),
             revision: model::revision::Settings {
                 engine: Choice::default(),
                 verify: false,
@@ -106,6 +106,7 @@ impl Config {
             None => Vec::new(),
         };
         entries.extend(otel::entries(&variables));
+        entries.extend(source::from_platforms(&variables));
         let of_variables = source::from_variables(variables, &entries, &mut problems);
         entries.extend(of_variables);
         entries.extend(source::from_flags(flags, &mut problems));
@@ -155,6 +156,18 @@ pub fn native_dir() -> PathBuf {
         .ok()
         .and_then(|exe| Some(exe.parent()?.parent()?.join("lib/hedgerow/native")));
     installed.unwrap_or(checkout)
+}
+
+/// The models folder unless told otherwise: where SageMaker unpacks a model, else `models`.
+fn models_dir() -> artifacts::dir::Settings {
+    let mut settings = artifacts::dir::Settings::default();
+    let unpacked = Path::new("/opt/ml/model");
+    if unpacked.is_dir() {
+        settings.dir = unpacked.to_path_buf();
+        // The files of one model, as SageMaker's archives mostly hold.
+        settings.slot = artifacts::dir::is_revision(unpacked).then(|| "model".to_string());
+    }
+    settings
 }
 
 /// Who runs this process: the login name, or the number of the user where no name is set.

@@ -44,6 +44,9 @@ const TIME_MS_MAX: u64 = 100 * 366 * 86_400_000;
 
 const PREFIX: &str = "HEDGEROW__";
 
+/// Variables by which a platform says the port of HTTP: SageMaker and Vertex AI.
+const PORTS: [&str; 2] = ["SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"];
+
 /// A file while it is read.
 struct File<'a> {
     path: &'a Path,
@@ -343,6 +346,22 @@ pub fn variables() -> Vec<(String, String)> {
             (lossy(name), lossy(value))
         })
         .collect()
+}
+
+/// The port of HTTP, where a platform says it.
+pub fn from_platforms(variables: &[(String, String)]) -> Vec<Entry> {
+    let ports = variables
+        .iter()
+        .filter(|(name, _)| PORTS.contains(&name.as_str()));
+    let entry = |(name, port): &(String, String)| {
+        Some(Entry {
+            key: keys::find(None, "server", "http").ok()?,
+            slot: None,
+            place: Place::Variable(name.clone()),
+            value: Value::Word(format!("0.0.0.0:{port}")),
+        })
+    };
+    ports.filter_map(entry).collect()
 }
 
 /// The values of variables. `of_file` says which slots the file has.

@@ -53,6 +53,23 @@ fn flags_override_the_environment_and_that_the_file() {
 }
 
 #[test]
+fn a_platform_says_the_port_and_our_own_variables_override_it() {
+    let text = "[server]\nhttp = \"1.1.1.1:1\"";
+    for name in ["SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"] {
+        let api = good(text, &[(name, "8090")]).api;
+        assert_eq!(api.http.to_string(), "0.0.0.0:8090");
+        let api = good(
+            text,
+            &[(name, "8090"), ("HEDGEROW__SERVER__HTTP", "2.2.2.2:2")],
+        )
+        .api;
+        assert_eq!(api.http.to_string(), "2.2.2.2:2");
+        let problems = bad(text, &[(name, "http")]);
+        assert!(problems[0].starts_with(&format!("{name}: expected an IP address and a port")));
+    }
+}
+
+#[test]
 fn values_are_read_by_the_type_of_their_key() {
     let config = good(
         "[models]\nverify = true\nbytes_max = 0x10_00\nnative_dir = \"/opt/native\"",

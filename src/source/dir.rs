@@ -125,6 +125,11 @@ pub fn start(
     repository
 }
 
+/// Whether a folder holds files itself, and not only folders.
+pub fn is_revision(dir: &Path) -> bool {
+    folder::is_revision(dir)
+}
+
 /// Whether a folder of this name is taken for a slot.
 pub fn is_slot_name(name: &str) -> bool {
     plain_name(name)

@@ -223,7 +223,8 @@ def test_the_sidecar_serves_on_loopback_and_sockets(server, sidecar, tmp_path):
     assert asked.returncode == 0
     probe = container["startupProbe"]["exec"]["command"]
     assert probe[0] == "hedgerow"
-    env = {"HEDGEROW_URL": f"http://{running.addresses['admin']}"}
+    probe = [it.replace("/etc", f"{tmp_path}/etc") for it in probe]
+    env = {"HEDGEROW__SERVER__ADMIN": running.addresses["admin"]}
     assert subprocess.run([BINARY, *probe[1:]], env=env, capture_output=True).returncode == 0
     assert running.stop() == 0
     assert subprocess.run([BINARY, *probe[1:]], env=env, capture_output=True).returncode != 0

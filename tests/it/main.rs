@@ -26,6 +26,8 @@ mod load;
 #[cfg(test)]
 mod onnx_engine;
 #[cfg(test)]
+mod platforms;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod process;

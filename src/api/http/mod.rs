@@ -51,7 +51,8 @@ type Answer = Result<Response<Body>, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Target<'a> {
     dialect: Dialect,
-    slot: &'a str,
+    /// `None` is the only one that there is.
+    slot: Option<&'a str>,
     version: Option<&'a str>,
 }
 
@@ -125,6 +126,9 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         .route("/v1/slots/{slot}/promote", post(slots::promote))
         .route("/v1/slots/{slot}/rollback", post(slots::rollback))
         .route("/health", get(slots::health))
+        // What SageMaker asks.
+        .route("/ping", get(metadata::ready))
+        .route("/invocations", any(wrong_method))
         .route("/v1/models/{call}", get(metadata::v1_model))
         // Predictions take the lane of `answer`; here they are paths that want another method.
         .route("/v2/models/{model}/infer", any(wrong_method))
@@ -187,7 +191,10 @@ async fn predict(
     (received, trace): (Instant, Option<&Arc<Trace>>),
     body: Incoming,
 ) -> Answer {
-    let slot = decoded(target.slot)?;
+    let slot = match target.slot {
+        Some(slot) => decoded(slot)?,
+        None => Cow::Owned(only_slot(shared)?),
+    };
     let call = Call {
         slot: &slot,
         revision: match target.version {
@@ -210,6 +217,13 @@ async fn predict(
 impl<'a> Target<'a> {
     /// What a path asks for; `None` when it is not of predictions.
     fn of(path: &'a str) -> Option<Target<'a>> {
+        if path == "/invocations" {
+            return Some(Target {
+                dialect: Dialect::V1,
+                slot: None,
+                version: None,
+            });
+        }
         let (dialect, rest) = match path.as_bytes().get(..4)? {
             b"/v2/" => (Dialect::V2, path[4..].strip_suffix("/infer")?),
             b"/v1/" => (Dialect::V1, path[4..].strip_suffix(":predict")?),
@@ -224,7 +238,7 @@ impl<'a> Target<'a> {
         };
         Some(Target {
             dialect,
-            slot,
+            slot: Some(slot),
             version,
         })
     }
@@ -237,6 +251,22 @@ impl<'a> Target<'a> {
             (Dialect::V1, None) => "/v1/models/{model}:predict",
             (Dialect::V1, Some(_)) => "/v1/models/{model}/versions/{version}:predict",
         }
+    }
+}
+
+/// The name of the slot, where there is one and no more.
+fn only_slot(shared: &Shared) -> Result<String, Error> {
+    let slots = shared.server.registry.slots();
+    let mut names = slots.keys();
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name.clone()),
+        _ => Err(Error::new(
+            Code::NotFound,
+            format!(
+                "/invocations: expected one model, there are {}; ask /v1/models/NAME:predict",
+                slots.len()
+            ),
+        )),
     }
 }
 
