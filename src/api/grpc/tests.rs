@@ -87,7 +87,8 @@ fn shared(supervisor: &Supervisor) -> Shared {
             std::time::Duration::from_secs(60),
             Instant::now(),
         )),
-        bodies: Arc::new(Budget::new(1 << 20)),
+        bodies: Arc::new(Budget::new("server.bodies_bytes_max", 1 << 20)),
+        answers: Arc::new(Budget::new("server.answers_bytes_max", 1 << 20)),
         aside: Aside::new(supervisor),
         connections: Arc::default(),
     }
