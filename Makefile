@@ -8,7 +8,7 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ test-prefect: tools ## Alarms to a real Prefect, fetched from PyPI.
 test-airflow: tools ## Alarms to a real Airflow, fetched from PyPI (AIRFLOW=2: the older one).
 	@cargo test --quiet --test it --no-run
 	@scripts/airflow.sh cargo test --quiet --test it hooks::
+
+test-h2spec: tools build ## h2spec against both ports, fetched as a Go module.
+	@scripts/h2spec.sh
 
 deny: ## Licences, bans and sources of all dependencies.
 	@scripts/test.sh deny

@@ -251,7 +251,7 @@ impl Entrance {
             Protocol::Http => http::answer(shared, router, request).await,
             Protocol::Grpc => grpc::answer(shared, router, request).await,
         };
-        match unsent.hold(response.body_mut(), body::Charge::new(&shared.answers)) {
+        match unsent.hold(response.body_mut(), &shared.answers) {
             Ok(()) => response,
             Err(error) => match self.protocol {
                 Protocol::Http => http::error_response(&error),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 
-use super::body::{Body, Charge};
+use super::body::{Body, Budget, Charge};
 use crate::error::Error;
 
 /// The large answers of one connection that are not sent yet, by the turn in which they came.
@@ -45,17 +45,18 @@ impl Unsent {
         late
     }
 
-    /// Counts an answer until it is sent, and charges it.
+    /// Counts an answer until it is sent, and charges the budget for it.
     ///
     /// # Errors
     /// [`crate::error::Code::Overloaded`] when answers that were not taken leave it no room.
-    pub fn hold(self: &Arc<Unsent>, body: &mut Body, mut charge: Charge) -> Result<(), Error> {
+    pub fn hold(self: &Arc<Unsent>, body: &mut Body, budget: &Arc<Budget>) -> Result<(), Error> {
         let (Body::Whole(Some(bytes)) | Body::Message(Some(bytes), _)) = body else {
             return Ok(());
         };
         if bytes.len() <= SMALL {
             return Ok(());
         }
+        let mut charge = Charge::new(budget);
         charge.raise(bytes.len())?;
         let turn = self.turn.load(Ordering::Relaxed);
         self.counts[turn].fetch_add(1, Ordering::Relaxed);
@@ -84,7 +85,6 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Budget;
 
     fn body(bytes: usize) -> Body {
         Body::Whole(Some(vec![0; bytes].into()))
@@ -95,12 +95,12 @@ mod tests {
         let budget = Arc::new(Budget::new("server.answers_bytes_max", 10_000));
         let unsent = Arc::<Unsent>::default();
         let mut small = body(SMALL);
-        unsent.hold(&mut small, Charge::new(&budget)).unwrap();
+        unsent.hold(&mut small, &budget).unwrap();
         assert_eq!((budget.used(), unsent.any()), (0, false));
         let mut large = body(6000);
-        unsent.hold(&mut large, Charge::new(&budget)).unwrap();
+        unsent.hold(&mut large, &budget).unwrap();
         assert_eq!((budget.used(), unsent.any()), (6000, true));
-        let error = unsent.hold(&mut body(6000), Charge::new(&budget));
+        let error = unsent.hold(&mut body(6000), &budget);
         assert!(error.unwrap_err().message.contains("answers_bytes_max"));
         assert_eq!((budget.used(), budget.refused()), (6000, 1));
         let Body::Whole(Some(mut bytes)) = large else {
@@ -119,7 +119,7 @@ mod tests {
         let unsent = Arc::<Unsent>::default();
         let held = || {
             let mut large = body(6000);
-            unsent.hold(&mut large, Charge::new(&budget)).unwrap();
+            unsent.hold(&mut large, &budget).unwrap();
             large
         };
         let first = held();

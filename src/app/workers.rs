@@ -206,10 +206,7 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
         let in_flight = heard.enter();
         spin.notice();
         let entrance = Arc::clone(&entrance);
-        async move {
-            let _in_flight = in_flight;
-            Ok::<_, Infallible>(entrance.answer(request, &_in_flight.0.unsent).await)
-        }
+        async move { Ok::<_, Infallible>(entrance.answer(request, &in_flight.0.unsent).await) }
     });
     let builder = builder(&stop, settings.idle);
     let stream = Patient::new(stream, settings.write);

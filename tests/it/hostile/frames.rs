@@ -86,11 +86,16 @@ pub fn request(stream: u32, head: &[u8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A connection that said hello.
+/// A connection on which both said hello: the server's settings hold once they are acknowledged.
 pub fn open(address: SocketAddr, values: &[(u16, u32)]) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(PREFACE).unwrap();
     stream.write_all(&settings(values)).unwrap();
+    let theirs = next(&mut stream).unwrap();
+    assert_eq!((theirs.kind, theirs.flags), (SETTINGS, 0));
+    stream.write_all(&frame(SETTINGS, ACK, 0, &[])).unwrap();
+    // What may be sent is 64 KiB until it says more.
+    while next(&mut stream).unwrap().kind != WINDOW_UPDATE {}
     stream
 }
 
@@ -135,6 +140,10 @@ pub fn pings(stream: &mut TcpStream) -> bool {
         return false;
     }
     while let Some(frame) = next(stream) {
+        // Why there is none, should the test fail.
+        if frame.kind == GOAWAY {
+            println!("{:?}", String::from_utf8_lossy(&frame.payload));
+        }
         if frame.kind == PING && frame.flags == ACK && frame.payload == b"together" {
             return true;
         }

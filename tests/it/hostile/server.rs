@@ -139,15 +139,16 @@ impl Server {
     pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(30);
         while !condition() {
-            assert!(Instant::now() < end, "{what}: {}", self.metrics());
+            assert!(Instant::now() < end, "{what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// All is as before: clients are answered, and no connection is left.
     pub fn recovers(&self) {
-        self.answers();
         self.until("no connection is left", || self.connections() == 0.0);
+        self.answers();
+        self.until("that one is gone", || self.connections() == 0.0);
     }
 }
 

@@ -49,22 +49,22 @@ fn message(rows: usize, width: usize) -> Vec<u8> {
 fn http1_answers_that_nobody_reads_stall_and_end_the_connection() {
     let server = Server::start("write_timeout_ms = 1000");
     let before = server.memory();
-    // Together some 12 MB of answers per connection, more than any socket takes.
-    let ask = server.predict(&server.rows(5000));
-    let threads: Vec<_> = (0..8)
+    // Together more answers than any socket takes.
+    let ask = "GET /v2/models/fraud HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let threads: Vec<_> = (0..4)
         .map(|_| {
             let (mut stream, ask) = (narrow(server.http), ask.clone());
             std::thread::spawn(move || {
                 // The server stops reading, then closes.
-                (0..200).all(|_| stream.write_all(&ask).is_ok())
+                (0..10_000).all(|_| stream.write_all(ask.as_bytes()).is_ok())
             })
         })
         .collect();
-    server.until("all are open", || server.connections() >= 8.0);
+    server.until("all are open", || server.connections() >= 4.0);
     for _ in 0..20 {
         server.answers();
         assert!(
-            server.memory() < before + 150,
+            server.memory() < before + 100,
             "{before} {}",
             server.memory()
         );
@@ -74,14 +74,14 @@ fn http1_answers_that_nobody_reads_stall_and_end_the_connection() {
         assert!(!thread.join().unwrap(), "everything was read");
     }
     server.recovers();
-    assert!(server.closed("stalled") + server.closed("unread") >= 8.0);
+    assert!(server.closed("stalled") >= 4.0);
 }
 
 #[test]
 fn answers_behind_a_closed_http2_window_end_the_connection() {
-    let server = Server::start("write_timeout_ms = 1000");
+    let server = Server::start("write_timeout_ms = 3000");
     let width = server.rows(1).matches(',').count() + 1;
-    let body = server.rows(2000);
+    let body = server.rows(500);
     for window in [0, 1] {
         for (address, path, kind, body) in [
             (server.http, PATH, "application/json", body.as_bytes()),
@@ -89,11 +89,11 @@ fn answers_behind_a_closed_http2_window_end_the_connection() {
                 server.grpc,
                 PREDICT,
                 "application/grpc",
-                &message(2000, width),
+                &message(1500, width),
             ),
         ] {
             let mut stream = frames::open(address, &[(INITIAL_WINDOW, window)]);
-            for index in 0..8 {
+            for index in 0..4 {
                 let ask = request(2 * index + 1, &post(path, kind), body);
                 stream.write_all(&ask).unwrap();
             }
@@ -102,7 +102,7 @@ fn answers_behind_a_closed_http2_window_end_the_connection() {
             stream
                 .write_all(&frame(WINDOW_UPDATE, 0, 0, &more))
                 .unwrap();
-            assert!(frames::pings(&mut stream));
+            assert!(frames::pings(&mut stream), "{address}");
             server.answers();
             server.until("answers wait", || {
                 server.metric("hedgerow_answers_bytes{}") > 0.0
@@ -118,7 +118,7 @@ fn answers_behind_a_closed_http2_window_end_the_connection() {
 #[test]
 fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
     let server = Server::start("write_timeout_ms = 600000\nanswers_bytes_max = 100000");
-    let body = server.rows(2000);
+    let body = server.rows(500);
     let head = post(PATH, "application/json");
     let mut stream = frames::open(server.http, &[(INITIAL_WINDOW, 0)]);
     for index in 0..20 {
@@ -149,7 +149,7 @@ fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
 #[test]
 fn streams_that_are_reset_give_their_answers_back() {
     let server = Server::start("");
-    let body = server.rows(2000);
+    let body = server.rows(500);
     let head = post(PATH, "application/json");
     let mut stream = frames::open(server.http, &[(INITIAL_WINDOW, 0)]);
     stream
