@@ -4,6 +4,7 @@
 
 mod bodies;
 mod crowds;
+mod doors;
 mod floods;
 mod frames;
 mod heads;

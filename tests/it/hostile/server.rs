@@ -14,7 +14,7 @@ pub struct Server {
     models: TempDir,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     /// A V1 request of one row.
     row: String,
 }
