@@ -51,28 +51,23 @@ fn http1_answers_that_nobody_reads_stall_and_end_the_connection() {
     let before = server.memory();
     // Together more answers than any socket takes.
     let ask = "GET /v2/models/fraud HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let (mut stream, ask) = (narrow(server.http), ask.clone());
-            std::thread::spawn(move || {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut stream = narrow(server.http);
                 // The server stops reading, then closes.
-                (0..10_000).all(|_| stream.write_all(ask.as_bytes()).is_ok())
-            })
-        })
-        .collect();
-    server.until("all are open", || server.connections() >= 4.0);
-    for _ in 0..20 {
-        server.answers();
-        assert!(
-            server.memory() < before + 100,
-            "{before} {}",
-            server.memory()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    for thread in threads {
-        assert!(!thread.join().unwrap(), "everything was read");
-    }
+                let all = (0..10_000).all(|_| stream.write_all(ask.as_bytes()).is_ok());
+                assert!(!all, "everything was read");
+            });
+        }
+        server.until("all are open", || server.connections() >= 4.0);
+        for _ in 0..20 {
+            server.answers();
+            let memory = server.memory();
+            assert!(memory < before + 100, "{before} {memory}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
     server.recovers();
     assert!(server.closed("stalled") >= 4.0);
 }
