@@ -112,7 +112,7 @@ fn answers_behind_a_closed_http2_window_end_the_connection() {
 
 #[test]
 fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
-    let server = Server::start("write_timeout_ms = 600000\nanswers_bytes_max = 100000");
+    let server = Server::start("write_timeout_ms = 600000\nanswers_bytes_max = 20000");
     let body = server.rows(500);
     let head = post(PATH, "application/json");
     let mut stream = frames::open(server.http, &[(INITIAL_WINDOW, 0)]);
@@ -123,7 +123,7 @@ fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
     server.until("answers are refused", || {
         server.metric("hedgerow_sheds_total{reason=\"answers\"}") > 0.0
     });
-    assert!(server.metric("hedgerow_answers_bytes{}") <= 100_000.0);
+    assert!(server.metric("hedgerow_answers_bytes{}") <= 20_000.0);
     server.answers();
     let mut other = super::server::connect(server.http);
     other.write_all(&server.predict(&body)).unwrap();
