@@ -1,7 +1,7 @@
 //! The admin address is closed to the world unless an operator opens it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use hedgerow::config::Config;
 
@@ -15,7 +15,7 @@ fn the_admin_address_is_loopback_by_default_and_nothing_else() {
     assert!(settings.http.ip().is_unspecified());
     // Another address of this machine reaches a server that listens on all of them, and not this one.
     let server = Server::start("");
-    let other = ([127, 0, 0, 2], server.admin.port());
+    let other = SocketAddr::from(([127, 0, 0, 2], server.admin.port()));
     assert!(TcpStream::connect(other).is_err());
 }
 
