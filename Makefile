@@ -9,7 +9,7 @@ TARGETS ?=
 DEMO ?=
 FULL ?= 0
 
-.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,9 @@ test-airflow: tools ## Alarms to a real Airflow, fetched from PyPI (AIRFLOW=2: t
 chart: ## The Helm chart and its examples, checked by helm, kubeconform, schemas and the server.
 	@cargo build --quiet --bin hedgerow
 	@scripts/chart.sh
+
+test-h2spec: tools build ## h2spec against both ports, fetched as a Go module.
+	@scripts/h2spec.sh
 
 deny: ## Licences, bans and sources of all dependencies.
 	@scripts/test.sh deny

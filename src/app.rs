@@ -2,6 +2,8 @@
 //! that knows every other.
 
 mod announce;
+mod descriptors;
+mod patient;
 mod socket;
 mod spin;
 mod workers;
@@ -42,6 +44,9 @@ const JOURNAL_LIMIT: Duration = Duration::from_secs(5);
 /// Time that traces get at shutdown: what the exporter gives itself, and a little more.
 const TRACES_LIMIT: Duration = Duration::from_secs(4);
 
+/// Connections of operators open at the same time.
+const OPERATORS_MAX: usize = 256;
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Running {
@@ -58,8 +63,9 @@ pub struct Running {
 ///
 /// # Errors
 /// Why the server could not start, or that a task of it panicked or did not end in time.
-pub fn run(config: Config) -> Result<(), String> {
+pub fn run(mut config: Config) -> Result<(), String> {
     log::init(config.telemetry.log_format, &config.telemetry.log_level)?;
+    config.api.connections_max = descriptors::room(config.api.connections_max);
     // Huge pages made the server three times as large and no model faster, and the kernel takes
     // its time to clear one while a request waits. Where they cannot be turned off, they stay.
     let _off = rustix::thread::disable_transparent_huge_pages(true);
@@ -138,7 +144,14 @@ pub async fn start(config: Config) -> Result<Running, String> {
         settings: Arc::clone(&settings),
         engines: Arc::new(engines),
         metrics: Arc::clone(&metrics),
-        bodies: Arc::new(Budget::new(settings.bodies_bytes_max)),
+        bodies: Arc::new(Budget::new(
+            "server.bodies_bytes_max",
+            settings.bodies_bytes_max,
+        )),
+        answers: Arc::new(Budget::new(
+            "server.answers_bytes_max",
+            settings.answers_bytes_max,
+        )),
         aside: Aside::new(&supervisor),
         connections: Arc::default(),
         tracer,
@@ -348,10 +361,13 @@ impl Listeners {
             connections_max: shared.settings.connections_max,
             priority: Priority::Normal,
             busy_poll_us: shared.settings.busy_poll_us,
+            idle: Duration::from_millis(shared.settings.idle_timeout_ms),
+            write: Duration::from_millis(shared.settings.write_timeout_ms),
         };
         let clients = start(settings, &shared.connections)?;
         let one = workers::Settings {
             threads: 1,
+            connections_max: OPERATORS_MAX,
             // A scrape of a hundred models takes ten milliseconds.
             priority: Priority::Bulk,
             busy_poll_us: 0,

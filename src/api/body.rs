@@ -26,9 +26,11 @@ pub enum Body {
     Routed(axum::body::Body),
 }
 
-/// Memory that large bodies of requests may take together.
+/// Memory that large bodies, of requests or of answers, may take together.
 #[derive(Debug)]
 pub struct Budget {
+    /// The setting that limits it.
+    key: &'static str,
     bytes_max: usize,
     used: AtomicUsize,
     refused: AtomicU64,
@@ -47,11 +49,14 @@ const SMALL: usize = 4 << 10;
 const PACKED_SMALL: usize = 16 << 10;
 /// Memory taken at once for a body that says it is this large or larger.
 const RESERVED_MAX: usize = 1 << 20;
+/// Bytes of an answer that a connection gets at a time.
+const PIECE: usize = 64 << 10;
 
 impl Budget {
-    /// Room for this many bytes.
-    pub fn new(bytes_max: usize) -> Budget {
+    /// Room for this many bytes, by this setting.
+    pub fn new(key: &'static str, bytes_max: usize) -> Budget {
         Budget {
+            key,
             bytes_max,
             used: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -93,8 +98,8 @@ impl Charge {
         if before.saturating_add(more) > self.budget.bytes_max {
             self.budget.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::overloaded(format!(
-                "large bodies take all of server.bodies_bytes_max, {} bytes",
-                self.budget.bytes_max
+                "large bodies take all of {}, {} bytes",
+                self.budget.key, self.budget.bytes_max
             )));
         }
         Ok(())
@@ -225,6 +230,14 @@ where
     Ok(rest.into())
 }
 
+/// Takes all, or of many bytes the first: a connection then buffers no more than it has room for.
+fn piece(bytes: &mut Option<Bytes>) -> Option<Bytes> {
+    match bytes {
+        Some(rest) if rest.len() > PIECE => Some(rest.split_to(PIECE)),
+        _ => bytes.take(),
+    }
+}
+
 /// The error for a body above the limit.
 pub fn too_large(limit: usize) -> Error {
     Error::new(
@@ -249,8 +262,8 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = match self.get_mut() {
             Body::Routed(body) => return Pin::new(body).poll_frame(context),
-            Body::Whole(bytes) => bytes.take().map(Frame::data),
-            Body::Message(bytes, trailers) => match bytes.take() {
+            Body::Whole(bytes) => piece(bytes).map(Frame::data),
+            Body::Message(bytes, trailers) => match piece(bytes) {
                 Some(bytes) => Some(Frame::data(bytes)),
                 None => trailers.take().map(Frame::trailers),
             },
@@ -311,7 +324,7 @@ mod tests {
     }
 
     async fn reading(frames: &[&'static [u8]], end: End, room: usize) -> Result<Bytes, Code> {
-        let budget = Arc::new(Budget::new(room));
+        let budget = Arc::new(Budget::new("server.bodies_bytes_max", room));
         let mut charge = Charge::new(&budget);
         let body = Frames(frames.iter().copied().collect(), end);
         let deadline = Instant::now() + std::time::Duration::from_secs(1);
@@ -343,5 +356,21 @@ mod tests {
         ] {
             assert_eq!(reading(frames, end, room).await, Err(code));
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_in_pieces_of_which_none_is_lost() {
+        let all: Vec<u8> = (0..2 * PIECE + 1).map(|index| index as u8).collect();
+        let trailers = HeaderMap::new();
+        let mut body = Body::Message(Some(all.clone().into()), Some(trailers));
+        let mut got = Vec::new();
+        for length in [PIECE, PIECE, 1] {
+            let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(data.len(), length);
+            got.extend_from_slice(&data);
+        }
+        assert_eq!(got, all);
+        assert!(body.frame().await.unwrap().unwrap().is_trailers());
+        assert!(body.frame().await.is_none());
     }
 }

@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod http;
 mod key;
 mod trace;
+mod unsent;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::source::Repository;
 use crate::task::{Priority, Supervisor};
 use crate::telemetry::trace::Tracer;
 pub use body::{Body, Budget};
+pub use unsent::Unsent;
 
 /// What every protocol's handlers share.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Shared {
     pub metrics: Arc<crate::telemetry::metrics::Metrics>,
     /// Room for large bodies.
     pub bodies: Arc<Budget>,
+    /// Room for large answers that clients have not taken.
+    pub answers: Arc<Budget>,
     /// Runs what would keep a serving thread for too long.
     pub aside: Aside,
     pub connections: Arc<Connections>,
@@ -60,6 +64,31 @@ pub struct Connections {
     open: AtomicUsize,
     /// Closed at once because too many were open.
     refused: AtomicU64,
+    /// Closed for a reason of the client's making, by [`Closed`].
+    closed: [AtomicU64; 4],
+}
+
+/// Why the server closed a connection on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// No request's head came in time.
+    Silent,
+    /// Nothing was asked for long, and others need the room.
+    Idle,
+    /// The client did not read what was written.
+    Stalled,
+    /// The client did not take a large answer.
+    Unread,
+}
+
+impl Closed {
+    /// All, in the order of their numbers, with their names in the metrics.
+    pub const NAMES: [(Closed, &'static str); 4] = [
+        (Closed::Silent, "silent"),
+        (Closed::Idle, "idle"),
+        (Closed::Stalled, "stalled"),
+        (Closed::Unread, "unread"),
+    ];
 }
 
 /// What answers the requests of one listener's connections.
@@ -110,8 +139,14 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// Bytes that the bodies above 4 KiB may take together, until they are decoded.
     pub bodies_bytes_max: usize,
+    /// Bytes that the answers above 4 KiB may take together, until clients have taken them.
+    pub answers_bytes_max: usize,
     /// Milliseconds after which a request without a deadline of its own is given up; 0 means never.
     pub request_timeout_ms: u64,
+    /// Milliseconds for a request's head to arrive, pauses between requests included. At least 1.
+    pub idle_timeout_ms: u64,
+    /// Milliseconds that a write may wait for the client to read. At least 1.
+    pub write_timeout_ms: u64,
     pub model_control: ModelControl,
     /// Milliseconds between readiness going off and the listeners closing.
     pub drain_delay_ms: u64,
@@ -143,7 +178,10 @@ impl Default for Settings {
             busy_poll_us: 0,
             body_bytes_max: 64 << 20,
             bodies_bytes_max: 256 << 20,
+            answers_bytes_max: 256 << 20,
             request_timeout_ms: 60_000,
+            idle_timeout_ms: 75_000,
+            write_timeout_ms: 30_000,
             model_control: ModelControl::Admin,
             drain_delay_ms: 0,
             drain_timeout_ms: 20_000,
@@ -176,6 +214,19 @@ impl Connections {
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// Counts one that was closed for this reason.
+    pub fn close(&self, reason: Closed) {
+        self.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were closed, by reason.
+    pub fn closed(&self) -> [(&'static str, u64); 4] {
+        Closed::NAMES.map(|(reason, name)| {
+            let count = self.closed[reason as usize].load(Ordering::Relaxed);
+            (name, count)
+        })
+    }
 }
 
 impl Entrance {
@@ -197,11 +248,19 @@ impl Entrance {
         }
     }
 
-    /// Answers a request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.protocol {
-            Protocol::Http => http::answer(&self.shared, &self.router, request).await,
-            Protocol::Grpc => grpc::answer(&self.shared, &self.router, request).await,
+    /// Answers a request of a connection that counts what of it is `unsent`.
+    pub async fn answer(&self, request: Request<Incoming>, unsent: &Arc<Unsent>) -> Response<Body> {
+        let (shared, router) = (&self.shared, &self.router);
+        let mut response = match self.protocol {
+            Protocol::Http => http::answer(shared, router, request).await,
+            Protocol::Grpc => grpc::answer(shared, router, request).await,
+        };
+        match unsent.hold(response.body_mut(), &shared.answers) {
+            Ok(()) => response,
+            Err(error) => match self.protocol {
+                Protocol::Http => http::error_response(&error),
+                Protocol::Grpc => grpc::refusal(error),
+            },
         }
     }
 }

@@ -12,18 +12,21 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::mpsc;
+use tokio::task::coop::has_budget_remaining;
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::patient::Patient;
 use super::socket::Stream;
 use super::spin::Spin;
-use crate::api::{Connections, Entrance};
+use crate::api::{Closed, Connections, Entrance, Unsent};
 use crate::task::{Priority, Supervisor};
 
 /// The threads.
@@ -31,7 +34,7 @@ use crate::task::{Priority, Supervisor};
 pub struct Workers {
     threads: Vec<Worker>,
     connections: Arc<Connections>,
-    connections_max: usize,
+    settings: Settings,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,7 @@ struct Connection {
     stream: Stream,
     entrance: Arc<Entrance>,
     open: Open,
+    settings: Settings,
 }
 
 /// Counts a connection for as long as it lives: of its thread, and among all.
@@ -65,14 +69,23 @@ pub struct Settings {
     pub priority: Priority,
     /// Microseconds that a thread without work looks for more before it sleeps; 0 is never.
     pub busy_poll_us: u64,
+    /// For a request's head to arrive on a connection, pauses between requests included.
+    pub idle: Duration,
+    /// For a client to go on reading.
+    pub write: Duration,
 }
 
 /// For answers to be written after everything was asked to stop.
 const GRACE: Duration = Duration::from_secs(1);
 /// For a client to close a connection on which nothing is in work, once it was asked to.
 const LINGER: Duration = Duration::from_secs(1);
-/// For a request's head to arrive on a connection, keep-alive pauses included.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Bytes of a head of HTTP/1 at the most, and of what is buffered of a body or an answer.
+const BUFFER: usize = 64 << 10;
+/// Bytes of the headers of a request of HTTP/2 at the most, 32 for each counted besides.
+const HEADERS: u32 = 16 << 10;
+/// Streams that a client may have reset before they were taken up, and that the server may have reset
+/// for the client's errors; then the connection is closed.
+const RESETS: (usize, usize) = (20, 256);
 /// A client that does not answer HTTP/2 pings for this long is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time between those pings.
@@ -126,7 +139,7 @@ impl Workers {
         Ok(Workers {
             threads,
             connections: Arc::clone(connections),
-            connections_max: settings.connections_max,
+            settings,
         })
     }
 
@@ -136,7 +149,7 @@ impl Workers {
         let Some(worker) = self.threads.iter().min_by_key(open) else {
             return;
         };
-        if self.connections.open() >= self.connections_max {
+        if self.connections.open() >= self.settings.connections_max {
             self.connections.refuse();
             return;
         }
@@ -144,6 +157,7 @@ impl Workers {
             stream,
             entrance: Arc::clone(entrance),
             open: Open::new(&worker.open, &self.connections),
+            settings: self.settings,
         };
         // A thread that is gone stops the server; until then its connections are closed.
         let _sent = worker.connections.send(connection);
@@ -180,6 +194,7 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
         stream,
         entrance,
         open,
+        settings,
     } = connection;
     // What cannot be registered with this thread's runtime is closed.
     let Ok(stream) = stream.registered() else {
@@ -191,23 +206,52 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
         let in_flight = heard.enter();
         spin.notice();
         let entrance = Arc::clone(&entrance);
-        async move {
-            let _in_flight = in_flight;
-            Ok::<_, Infallible>(entrance.answer(request).await)
-        }
+        async move { Ok::<_, Infallible>(entrance.answer(request, &in_flight.0.unsent).await) }
     });
-    let builder = builder(&stop);
+    let builder = builder(&stop, settings.idle);
+    let stream = Patient::new(stream, settings.write);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // An error is the client's: it went away or does not speak HTTP.
-    match until(connection.as_mut(), &stop, &asked).await {
-        Until::Ended | Until::Silent => {}
+    let is_crowded = || open.1.open() >= settings.connections_max / 10 * 9;
+    match until(connection.as_mut(), &stop, &asked, &settings, is_crowded).await {
+        Until::Ended(Ok(())) => {}
+        Until::Ended(Err(error)) => {
+            // The client's: it went away, does not speak HTTP, or is too slow.
+            if let Some(reason) = slowness(error.as_ref()) {
+                open.1.close(reason);
+            }
+        }
+        Until::Closed(Closed::Idle) => {
+            open.1.close(Closed::Idle);
+            connection.as_mut().graceful_shutdown();
+            finish(connection, &asked).await;
+        }
+        Until::Closed(reason) => open.1.close(reason),
         Until::Stopping => {
             connection.as_mut().graceful_shutdown();
             finish(connection, &asked).await;
         }
     }
     drop(open);
+}
+
+/// Whether a connection ended because its client was too slow.
+fn slowness(error: &(dyn std::error::Error + 'static)) -> Option<Closed> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_timeout()
+        {
+            return Some(Closed::Silent);
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            return Some(Closed::Stalled);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Polls a connection that was told to close, while requests of it are in work and [`LINGER`] longer:
@@ -230,9 +274,10 @@ async fn finish<T>(mut connection: Pin<&mut impl Future<Output = T>>, asked: &As
 /// What was asked on a connection.
 #[derive(Debug, Default)]
 struct Asked {
-    /// Whether anything was.
-    once: AtomicBool,
+    /// Requests.
+    count: AtomicUsize,
     in_flight: AtomicUsize,
+    unsent: Arc<Unsent>,
 }
 
 /// Counts a request for as long as it is in work.
@@ -240,7 +285,7 @@ struct InFlight(Arc<Asked>);
 
 impl Asked {
     fn enter(self: &Arc<Asked>) -> InFlight {
-        self.once.store(true, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
@@ -253,12 +298,12 @@ impl Drop for InFlight {
 }
 
 /// What a connection came to.
-enum Until {
-    Ended,
+enum Until<T> {
+    Ended(T),
     /// Everything was asked to stop.
     Stopping,
-    /// No request came within [`HEAD_TIMEOUT`].
-    Silent,
+    /// Its time is over.
+    Closed(Closed),
 }
 
 /// Polls a connection until one of those. The stop signal is polled once: this task is then woken by
@@ -268,36 +313,90 @@ async fn until<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     stop: &Supervisor,
     asked: &Asked,
-) -> Until {
+    settings: &Settings,
+    is_crowded: impl Fn() -> bool,
+) -> Until<T> {
     let mut stopping = pin!(stop.stopping());
-    let mut silent = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let (silence, unread) = (pin!(sleep(settings.idle)), pin!(sleep(settings.write)));
+    let mut silence = Alarm::new(silence, settings.idle);
+    let mut unread = Alarm::new(unread, settings.write);
     let mut waits = false;
+    let mut before = 0;
     poll_fn(|context| {
-        if connection.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Until::Ended);
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(Until::Ended(ended));
         }
         if stop.is_stopping() {
             return Poll::Ready(Until::Stopping);
         }
-        if !asked.once.load(Ordering::Relaxed) && silent.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Until::Silent);
-        }
         if !waits {
             waits = true;
-            return stopping.as_mut().poll(context).map(|()| Until::Stopping);
+            if stopping.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Until::Stopping);
+            }
+        }
+        if !asked.unsent.any() {
+            unread.is_set = false;
+        } else if unread.rings(context) && asked.unsent.turn() {
+            return Poll::Ready(Until::Closed(Closed::Unread));
+        }
+        if silence.rings(context) {
+            let count = asked.count.load(Ordering::Relaxed);
+            let is_idle = count == before && asked.in_flight.load(Ordering::Relaxed) == 0;
+            before = count;
+            if count == 0 {
+                return Poll::Ready(Until::Closed(Closed::Silent));
+            }
+            if is_idle && is_crowded() {
+                return Poll::Ready(Until::Closed(Closed::Idle));
+            }
         }
         Poll::Pending
     })
     .await
 }
 
-fn builder(stop: &Supervisor) -> auto::Builder<Streams> {
+/// Rings again and again. It is polled when it is set and when it rings, not with every request: the
+/// task that it wakes is always the same.
+struct Alarm<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    period: Duration,
+    is_set: bool,
+}
+
+impl<'a> Alarm<'a> {
+    fn new(sleep: Pin<&'a mut Sleep>, period: Duration) -> Alarm<'a> {
+        Alarm {
+            sleep,
+            period,
+            is_set: false,
+        }
+    }
+
+    fn rings(&mut self, context: &mut Context<'_>) -> bool {
+        // Without budget a timer takes no waker; this task is then polled again soon.
+        let rang = self.is_set && self.sleep.is_elapsed();
+        if !has_budget_remaining() {
+            return false;
+        }
+        if rang || !self.is_set {
+            self.is_set = true;
+            self.sleep.as_mut().reset(Instant::now() + self.period);
+            // Registers this task to be woken.
+            let _pending = self.sleep.as_mut().poll(context);
+        }
+        rang
+    }
+}
+
+fn builder(stop: &Supervisor, idle: Duration) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams(stop.clone()));
     // A client that sends its head byte by byte, or nothing, does not stay for ever.
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(idle)
+        .max_buf_size(BUFFER)
         // Head and body in one buffer: answers are small, and one slice is cheaper to send than two
         // (4 % more requests per second).
         .writev(false);
@@ -307,6 +406,9 @@ fn builder(stop: &Supervisor) -> auto::Builder<Streams> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS)
+        .max_pending_accept_reset_streams(RESETS.0)
+        .max_local_error_reset_streams(RESETS.1)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW);
     builder

@@ -70,7 +70,7 @@ const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const HOUR_S: u64 = 60 * 60;
 
 /// Every key but those of sections in files of their own, in the order of the documentation.
-static KEYS: [Key; 42] = [
+static KEYS: [Key; 45] = [
     text("server", "http", |c, v| address(&mut c.api.http, v)),
     text("server", "grpc", |c, v| address(&mut c.api.grpc, v)),
     text("server", "admin", |c, v| address(&mut c.api.admin, v)),
@@ -95,8 +95,17 @@ static KEYS: [Key; 42] = [
     count("server", "bodies_bytes_max", 1..=BYTES_MAX, |c, v| {
         c.api.bodies_bytes_max = size(v);
     }),
+    count("server", "answers_bytes_max", 1..=BYTES_MAX, |c, v| {
+        c.api.answers_bytes_max = size(v);
+    }),
     count("server", "request_timeout_ms", 0..=DAY_MS, |c, v| {
         c.api.request_timeout_ms = v;
+    }),
+    count("server", "idle_timeout_ms", 1..=DAY_MS, |c, v| {
+        c.api.idle_timeout_ms = v;
+    }),
+    count("server", "write_timeout_ms", 1..=DAY_MS, |c, v| {
+        c.api.write_timeout_ms = v;
     }),
     text("server", "model_control", |c, v| {
         let words = [("admin", ModelControl::Admin), ("all", ModelControl::All)];

@@ -48,6 +48,12 @@ pub struct Doors {
     pub bodies_refused: u64,
     /// Where requests are traced: what became of those that were sampled.
     pub traces: Option<trace::Counts>,
+    /// Bytes of large answers that clients have not taken.
+    pub answers_bytes: usize,
+    /// Large answers that were refused, for those took their room.
+    pub answers_refused: u64,
+    /// Connections that the server closed on its own, by reason.
+    pub closed: [(&'static str, u64); 4],
 }
 
 /// Each resident revision's latencies at one moment, by its uid.
@@ -252,17 +258,31 @@ impl Scrape {
             "Bytes of large bodies that are being read.",
             [(Labels::new(), self.doors.bodies_bytes as f64)],
         )?;
+        gauges(
+            encoder,
+            "hedgerow_answers_bytes",
+            "Bytes of large answers that clients have not taken.",
+            [(Labels::new(), self.doors.answers_bytes as f64)],
+        )?;
+        let closed = self.doors.closed;
+        counters(
+            encoder,
+            "hedgerow_connections_closed",
+            "Connections closed because of what their clients did not do, by reason.",
+            closed.map(|(reason, count)| (labels([("reason", reason)]), count)),
+        )?;
         let sheds = [
             ("overload", read(&server.admission.shed_overload)),
             ("draining", read(&server.admission.shed_draining)),
             ("queue", server.batcher.shed()),
             ("connections", self.doors.connections_refused),
             ("bodies", self.doors.bodies_refused),
+            ("answers", self.doors.answers_refused),
         ];
         counters(
             encoder,
             "hedgerow_sheds",
-            "Requests, connections and bodies refused by a limit, by reason.",
+            "Requests, connections, bodies and answers refused by a limit, by reason.",
             sheds.map(|(reason, count)| (labels([("reason", reason)]), count)),
         )?;
         let traces = self.doors.traces.iter().flat_map(|counts| {

@@ -22,6 +22,8 @@ mod golden;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod onnx_engine;

@@ -231,7 +231,7 @@ fn answered(bytes: Vec<u8>) -> axum::http::Response<Body> {
 }
 
 /// An error as a whole answer.
-fn refusal(error: Error) -> axum::http::Response<Body> {
+pub(super) fn refusal(error: Error) -> axum::http::Response<Body> {
     let response = status(error).into_http::<tonic::body::Body>();
     response.map(|_none| Body::Whole(None))
 }

@@ -277,7 +277,8 @@ fn decoded(segment: &str) -> Result<Cow<'_, str>, Error> {
         .map_err(|_| Error::new(Code::NotFound, "path: expected UTF-8"))
 }
 
-fn error_response(error: &Error) -> Response<Body> {
+/// An error as a whole answer.
+pub(super) fn error_response(error: &Error) -> Response<Body> {
     let mut json = b"{\"error\":".to_vec();
     data::write_text(&mut json, &error.message);
     json.push(b'}');
@@ -316,6 +317,9 @@ async fn exposition(State(context): State<Context>) -> Routed {
         bodies_bytes: shared.bodies.used(),
         bodies_refused: shared.bodies.refused(),
         traces: shared.tracer.as_deref().map(Tracer::counts),
+        answers_bytes: shared.answers.used(),
+        answers_refused: shared.answers.refused(),
+        closed: shared.connections.closed(),
     };
     let drift = shared.drift.as_ref().map(Drift::metrics);
     let drift = drift.unwrap_or_default();

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs h2spec, the conformance tests of HTTP/2, against both ports of the built server, and fails when
+# a case fails that is not listed below.
+# Usage: [H2SPEC=/path/to/h2spec] [BINARY=target/debug/hedgerow] scripts/h2spec.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+binary=${BINARY:-target/release/hedgerow}
+place=$(mktemp -d)
+trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$place"' EXIT
+# No later release than 2.6.0 is tagged, and the module's name does not fit the tag.
+h2spec=${H2SPEC:-$(command -v h2spec || true)}
+if [ -z "$h2spec" ]; then
+    GOBIN=$place go install github.com/summerwind/h2spec/cmd/h2spec@latest
+    h2spec=$place/h2spec
+fi
+mkdir "$place/models"
+"$binary" serve "$place/models" --http 127.0.0.1:0 --grpc 127.0.0.1:0 --admin 127.0.0.1:0 \
+    >"$place/out" 2>"$place/log" &
+server=$!
+for _ in $(seq 100); do
+    grep -q admin "$place/out" && break
+    sleep 0.1
+done
+# Cases that may fail, and why.
+expected='Sends invalid connection preface
+closed: Sends a DATA frame after sending RST_STREAM frame
+Sends HEADERS frames that causes their advertised concurrent stream limit to be exceeded
+Sends a WINDOW_UPDATE frame on half-closed (remote) stream
+Sends a PRIORITY frame on half-closed (remote) stream
+Sends a second HEADERS frame without the END_STREAM flag
+Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length'
+# 1: Both ports speak HTTP/1 as well, so that a wrong preface is a wrong request: 400, and closed.
+# 2: The h2 library ignores what comes on a stream that it has forgotten. Nothing is kept of it.
+# 3: Answers are quicker than the client, which then has not as many streams open as it thinks.
+# 4, 5: The answer is right; of gRPC it is HEADERS alone, and h2spec waits for DATA.
+# 6, 7: gRPC refuses a GET by its head: the stream is over before the client makes its mistake.
+failed=0
+for port in HTTP gRPC; do
+    number=$(sed -nE "s/^ *$port +.*:([0-9]+)\$/\1/p" "$place/out")
+    # HTTP/2 without TLS, in strict mode too.
+    "$h2spec" --host 127.0.0.1 --port "$number" --path /v2/health/live --timeout 3 --strict \
+        >"$place/$port.txt" || true
+    echo "$port: $(tail -n 1 "$place/$port.txt")"
+    grep -q '^[0-9]* tests, ' "$place/$port.txt" || failed=1
+    while read -r name; do
+        if grep -qxF "$name" <<<"$expected"; then
+            echo "  fails, as expected: $name"
+        else
+            echo "  FAILS: $name"
+            failed=1
+        fi
+    done < <(sed -nE 's/^ +× [0-9]+: (.*)$/\1/p' "$place/$port.txt" | sort -u)
+done
+exit "$failed"
