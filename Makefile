@@ -7,8 +7,10 @@ SEEDS ?= 0:600
 SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
+SOAK ?=
+LOAD ?=
 
-.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo simulate build native test lint unit differential fuzz clients test-prefect test-airflow deny audit bench-kernels bench-door bench-drift bench-dispatch bench-engines bench-servers bench-tails loadtest models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,6 +96,9 @@ bench-servers: tools ## Measure the server beside all others from PyPI and bare 
 
 bench-tails: tools ## Measure the server's tails while it is disturbed and overloaded.
 	@loadtests/run.sh tails $(BENCH)
+
+loadtest: tools ## Load tests that judge themselves, in some minutes (SOAK=minutes, LOAD="--scenarios swap").
+	@loadtests/run.sh scenarios $(if $(SOAK),--soak $(SOAK)) $(LOAD)
 
 clean: ## Remove what was built.
 	cargo clean

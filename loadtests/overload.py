@@ -83,19 +83,23 @@ def measure(tails, case, protocol=servers.REST):
     site = tails.site(case.name, {plan.MAIN: files[case.file]()}, case.environment)
     try:
         target = tails.target(site, rows=case.rows, protocol=protocol)
-        capacity = max(
-            windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)[
-                "rps"
-            ]
-            for _ in range(CAPACITY_WINDOWS)
-        )
+        most = capacity(tails, target, site)
         probed = tails.target(site, rows=case.rows)
         probe = Probe(site.http, probed.path, probed.body.read_bytes())
         with probe.around():
-            figures = run_phases(tails, target, capacity, PHASES)
+            figures = run_phases(tails, target, most, PHASES)
     finally:
         site.process.close()
-    return summary(case, capacity, figures, probe, tails.window.seconds)
+    return summary(case, most, figures, probe, tails.window.seconds)
+
+
+def capacity(tails, target, site):
+    """Requests per second of a closed loop, the best of several windows."""
+    found = (
+        windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)
+        for _ in range(CAPACITY_WINDOWS)
+    )
+    return max(figures["rps"] for figures in found)
 
 
 def run_phases(tails, target, capacity, shares):
@@ -162,9 +166,13 @@ def section(overloads):
 
 
 def row(one):
+    return "| " + " | ".join(cells(one)) + " |"
+
+
+def cells(one):
     recovered = one["recovered_ms"]
     probed = one["refusals_probed"]
-    cells = [
+    return [
         one["title"],
         f"{one['capacity_rps']:,.0f}/s",
         f"{one['goodput']:.0%}",
@@ -176,7 +184,6 @@ def row(one):
         f"{one['errors']:,}",
         "not within the phase" if recovered is None else f"{recovered:,} ms",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def latency(us):

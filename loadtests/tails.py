@@ -224,8 +224,8 @@ def options():
     return chosen
 
 
-def wanted(name, chosen):
-    parts = [part for part in chosen.cases.split(",") if part]
+def wanted(name, cases):
+    parts = [part for part in cases.split(",") if part]
     return not parts or any(part in name for part in parts)
 
 
@@ -288,19 +288,19 @@ def main():
     except cargo.CannotBuild as error:
         print(f"tails: {error}", file=sys.stderr)
         return 1
-    train.prepare(NEEDED + LARGE_NEEDS * wanted(LARGE, chosen))
+    train.prepare(NEEDED + LARGE_NEEDS * wanted(LARGE, chosen.cases))
     tails = Tails(hedgerow, load, chosen)
     process.stay_off_the_servers_core()
     measured = []
     for case in cases(tails.rows):
-        if wanted(case.name, chosen):
+        if wanted(case.name, chosen.cases):
             measured += tails.measure(case)
     compared = []
     for case in [*shadow.cases(), *journals.cases()]:
-        if wanted(case.name, chosen):
+        if wanted(case.name, chosen.cases):
             compared += sides.measure(tails, case)
     overloads = [
-        overload.measure(tails, case) for case in overload.cases() if wanted(case.name, chosen)
+        overload.measure(tails, case) for case in overload.cases() if wanted(case.name, chosen.cases)
     ]
     entries = [entry(one) for one in measured]
     length = f"{chosen.pairs} pairs of {chosen.seconds:g} s windows"
