@@ -5,7 +5,6 @@ import overload
 import plan
 import servers
 import train
-import windows
 
 PROTOCOLS = {servers.REST: "REST", servers.RAW: "gRPC"}
 # Shares of the capacity, one phase each.

@@ -13,8 +13,7 @@ import places  # noqa: F401, I001  Makes the engines' modules importable: before
 
 import bursts
 import cargo
-import disturbances
-import grown
+import footprint
 import judged
 import machine
 import plan
@@ -47,14 +46,26 @@ def steady(run):
     verdict = judged.Verdict(
         "Steady",
         f"{tails.CONNECTIONS} connections, nothing else; the open loop at {tails.SHARE:.0%} of the closed",
-        ["protocol", "loop", "requests/s", "P50", "P99", "P99.9", "CPU per request", "memory", "failed"],
+        [
+            "protocol",
+            "loop",
+            "requests/s",
+            "P50",
+            "P99",
+            "P99.9",
+            "CPU per request",
+            "memory",
+            "failed",
+        ],
     )
     site = run.site("load-steady", {MODEL: train.model_file(MODEL)}, {})
     try:
         for protocol in PROTOCOLS:
             closed = tails.Measured(None, "closed", None, protocol)
             closed.quiet = [run.run(site, closed, turn) for turn in range(run.pairs)]
-            opened = tails.Measured(None, "open", closed.median("quiet", "rps") * tails.SHARE, protocol)
+            opened = tails.Measured(
+                None, "open", closed.median("quiet", "rps") * tails.SHARE, protocol
+            )
             opened.quiet = [run.run(site, opened, turn) for turn in range(run.pairs)]
             for one in (closed, opened):
                 steady_row(verdict, one)
@@ -68,7 +79,9 @@ def steady(run):
 
 
 def steady_row(verdict, one):
-    figures = [judged.number(one.median("quiet", it)) for it in ("rps", "p50_us", "p99_us", "p999_us")]
+    figures = [
+        judged.number(one.median("quiet", it)) for it in ("rps", "p50_us", "p99_us", "p999_us")
+    ]
     cpu = f"{one.median('quiet', 'cpu_us_per_request'):.1f} µs"
     memory = f"{one.median('quiet', 'rss_mb'):.0f} MB"
     verdict.rows.append([title(one.protocol), one.loop, *figures, cpu, memory, lost(one)])
@@ -146,7 +159,9 @@ def lost(one):
 def shadowed(run):
     first, *others = shadow.sides(shadow.LOOP)
     kept = [next(it for it in others if it.name == name) for name in ("no-loop", "ordinary")]
-    case = sides.Case("load-shadow", "a challenger like the champion in shadow", [kept[0], first, kept[1]], ())
+    case = sides.Case(
+        "load-shadow", "a challenger like the champion in shadow", [kept[0], first, kept[1]], ()
+    )
     return compared("Shadow on", case, sides.measure(run, case, PROTOCOLS))
 
 
@@ -168,7 +183,17 @@ def compared(name, case, measured):
         name,
         f"{case.title}, beside a server that records nothing; every answer is compared with the "
         "library's. Factors are to that server",
-        ["protocol", "server, loop", "requests/s", "P50", "P99", "recorded", "shadowed", "not written", "failed"],
+        [
+            "protocol",
+            "server, loop",
+            "requests/s",
+            "P50",
+            "P99",
+            "recorded",
+            "shadowed",
+            "not written",
+            "failed",
+        ],
     )
     firsts = {}
     for one in measured:
@@ -209,6 +234,7 @@ def scenarios(soak_minutes):
         "journal": slow_journal,
         "overload": bursts.twice,
         "slow-clients": slow_clients,
+        "memory": footprint.measure,
         "soak": lambda run: soak.measure(run, soak_minutes),
         "k6": tools.k6,
         "ghz": tools.ghz,
@@ -250,7 +276,9 @@ def main():
             print("\n".join(verdicts[-1].lines()), flush=True)
     length = f"{chosen.pairs} pairs of {chosen.seconds:g} s windows"
     lines = table.heading("Load tests", "make loadtest", here, length)
-    lines.append(f"REST and raw gRPC, 1 row, {train.TITLES[MODEL]}; the server has core 0, clients core 1.")
+    lines.append(
+        f"REST and raw gRPC, 1 row, {train.TITLES[MODEL]}; the server has core 0, clients core 1."
+    )
     lines += [line for one in verdicts for line in one.lines()]
     table.save("loads", "\n".join(lines) + "\n", [one.entry() for one in verdicts], chosen.part)
     failed = [one.name for one in verdicts if not one.holds]

@@ -26,7 +26,9 @@ class Clients:
     def __init__(self, count, slot, rows):
         self.http = http_request(slot, rows)
         self.grpc = grpc_request(slot, rows)
-        self.clients = [Client(kind) for _, kind in zip(range(count), itertools.cycle(range(KINDS)))]
+        self.clients = [
+            Client(kind) for _, kind in zip(range(count), itertools.cycle(range(KINDS)))
+        ]
         self.closed = 0
 
     def __call__(self, site):

@@ -3,17 +3,14 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
 import statistics
 import threading
-import time
 
 import disturbances
 import judged
 import plan
 import process
 import servers
-import shadow
 import train
 import windows
 
@@ -81,7 +78,9 @@ def measure(tails, minutes):
     found = []
     try:
         capacities = [
-            windows.measure(tails.load, tails.target(site, protocol=it), site.process, 64, tails.window)
+            windows.measure(
+                tails.load, tails.target(site, protocol=it), site.process, 64, tails.window
+            )
             for it in halves
         ]
         with watch.around(), swaps.around(site), churn.around(site):

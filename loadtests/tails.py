@@ -205,9 +205,7 @@ class Tails:
     def run(self, site, measured, turn):
         window = dataclasses.replace(self.window, seed=turn + 1)
         target = self.target(site, protocol=measured.protocol)
-        return windows.measure(
-            self.load, target, site.process, CONNECTIONS, window, measured.rate
-        )
+        return windows.measure(self.load, target, site.process, CONNECTIONS, window, measured.rate)
 
 
 def options():
@@ -300,7 +298,9 @@ def main():
         if wanted(case.name, chosen.cases):
             compared += sides.measure(tails, case)
     overloads = [
-        overload.measure(tails, case) for case in overload.cases() if wanted(case.name, chosen.cases)
+        overload.measure(tails, case)
+        for case in overload.cases()
+        if wanted(case.name, chosen.cases)
     ]
     entries = [entry(one) for one in measured]
     length = f"{chosen.pairs} pairs of {chosen.seconds:g} s windows"

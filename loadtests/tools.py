@@ -131,7 +131,14 @@ def analyzer_rows(verdict, script, site):
                 rps = float(line["Inferences/Second"])
                 times = [f"{float(line[it]) / 1e3:.2f}" for it in ("p50 latency", "p99 latency")]
                 verdict.rows.append(
-                    [label(protocol, ""), name, rows, judged.number(rps), *times, table_failed(code)]
+                    [
+                        label(protocol, ""),
+                        name,
+                        rows,
+                        judged.number(rps),
+                        *times,
+                        table_failed(code),
+                    ]
                 )
 
 
