@@ -16,8 +16,10 @@ DATA, HEADERS, SETTINGS = 0, 1, 4
 END_HEADERS, END_STREAM = 4, 1
 # Of HPACK's static table: `:method POST`, `:scheme http`, and the names of `:path`, `content-type`.
 POST, SCHEME_HTTP, PATH, CONTENT_TYPE = 3, 6, 4, 31
-# A connection that is never read sends so many requests in a step, until its socket is full.
-EAGER = 32
+# A connection that is never read sends so many requests in a step, until its socket is full: that
+# is soon, with a receive buffer of so many bytes.
+EAGER = 4
+RECEIVE_BYTES = 2_048
 
 
 class Clients:
@@ -56,9 +58,10 @@ class Client:
         is_grpc = self.kind in (GRPC_SENDS, GRPC_NEVER_READS)
         request = clients.grpc if is_grpc else clients.http
         if self.socket is None:
-            self.socket = socket.create_connection(
-                ("127.0.0.1", site.grpc if is_grpc else site.http), timeout=5
-            )
+            self.socket = socket.socket()
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+            self.socket.settimeout(5)
+            self.socket.connect(("127.0.0.1", site.grpc if is_grpc else site.http))
             self.socket.setblocking(False)
             self.left = PREFACE + frame(SETTINGS, 0, 0, b"") if is_grpc else b""
             self.stream = -1

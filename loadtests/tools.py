@@ -14,7 +14,7 @@ import plan
 import train
 from places import OUT, ROOT
 
-K6 = "go.k6.io/k6/v2@v2.2.0"
+K6 = "go.k6.io/k6@v1.8.1"
 GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
 SECONDS = 3
 CONNECTIONS = 8
