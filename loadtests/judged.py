@@ -73,8 +73,8 @@ class Verdict:
 
 
 def ratio(figure, other):
-    """None where either is not known, or there is nothing to compare with."""
-    return figure / other if figure is not None and other else None
+    """None where either is not known or nothing."""
+    return figure / other if figure and other else None
 
 
 def number(value, digits=0):

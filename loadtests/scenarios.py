@@ -7,6 +7,7 @@ perf_analyzer come last. Options: --seconds S (per window), --pairs N, --soak MI
 """
 
 import argparse
+import dataclasses
 import sys
 
 import places  # noqa: F401, I001  Makes the engines' modules importable: before them.
@@ -171,7 +172,10 @@ def slow_journal(run):
 
     if not cluster.programs():
         return judged.Verdict("Slow journal", "left out: PostgreSQL is not installed")
+    # A queue that overflows in the shortest window of the slowest machine.
     every = {it.name: it for it in journals.sides(shadow.LOOP)}
+    stalled = every["stalled"].environment | {"HEDGEROW__JOURNAL__QUEUE_ROWS_MAX": "64"}
+    every["stalled"] = dataclasses.replace(every["stalled"], environment=stalled)
     title_ = "a PostgreSQL that does not answer for half of each window"
     case = sides.Case("load-journal", title_, [every["no-loop"], every["stalled"]], ())
     return compared("Slow journal", case, sides.measure(run, case, PROTOCOLS))
@@ -262,7 +266,7 @@ def main():
     chosen = options()
     here = machine.describe()
     try:
-        hedgerow, load = chosen.binary or cargo.hedgerow(), cargo.load_and_bare()["load"]
+        hedgerow, load = chosen.binary or cargo.hedgerow(), cargo.load()
     except cargo.CannotBuild as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1

@@ -78,9 +78,9 @@ def ghz_rows(verdict, program, site):
             report.unlink(missing_ok=True)
             words = [ROOT / "loadtests" / "ghz" / "ghz.sh", "open" if rate else "closed"]
             words += [plan.MAIN, 30, rows, form, "--", "--duration", f"{SECONDS}s"]
-            words += ["--host", address(site, "grpc"), "--concurrency", CONNECTIONS]
-            words += ["--connections", CONNECTIONS, *(["--rps", rate] if rate else [])]
-            words += ["--format", "json", "--output", report]
+            words += ["--concurrency", CONNECTIONS, "--connections", CONNECTIONS]
+            words += ["--rps", rate] if rate else []
+            words += ["--format", "json", "--output", report, address(site, "grpc")]
             path = f"{os.path.dirname(program)}:{os.environ['PATH']}"
             code = call(words, {"PATH": path})
             name = f"{label('grpc', form)}, {loop(rate)}, {rows} rows"
