@@ -240,9 +240,7 @@ fn usage(revision: &Revision) -> Value {
     }
     // As in Triton, each part counts every request that succeeded, those too that waited for
     // nothing, so the counts agree while others are on their way: perf_analyzer insists on both.
-    let part = |histogram: &Histogram| {
-        json!({ "count": success.count(), "ns": histogram.snapshot().sum_ns })
-    };
+    let part = |histogram: &Histogram| json!({ "count": success.count(), "ns": histogram.snapshot().sum_ns });
     let batches = usage
         .batch_rows
         .iter()
