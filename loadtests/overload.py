@@ -102,14 +102,14 @@ def capacity(tails, target, site):
     return max(figures["rps"] for figures in found)
 
 
-def run_phases(tails, target, capacity, shares):
+def run_phases(tails, target, capacity, shares, waiting_max=0):
+    """The clients' own queue, of so many requests, would hide what the server does about overload."""
     seconds = tails.window.seconds
     rates = ",".join(f"{capacity * share:.3f}:{seconds}" for share in shares)
     words = windows.generator(
         *(tails.load, target, "--connections", CONNECTIONS, "--rate", rates),
         *("--warmup", tails.window.warmup, "--interval-ms", INTERVAL_MS),
-        # The clients' own queue would hide what the server does about the overload.
-        *("--waiting-max", 0),
+        *("--waiting-max", waiting_max),
     )
     limit = seconds * len(shares) + windows.GENERATOR_SECONDS_MORE
     done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
