@@ -8,8 +8,10 @@ SECONDS ?= 60
 TARGETS ?=
 DEMO ?=
 FULL ?= 0
+SOAK ?=
+LOAD ?=
 
-.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails models golden clean
+.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails loadtest models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -115,6 +117,9 @@ bench-servers: tools ## Measure the server beside all others from PyPI and bare 
 
 bench-tails: tools ## Measure the server's tails while it is disturbed and overloaded.
 	@loadtests/run.sh tails $(BENCH)
+
+loadtest: tools ## Load tests that judge themselves, in some minutes (SOAK=minutes, LOAD="--scenarios swap").
+	@loadtests/run.sh scenarios $(if $(SOAK),--soak $(SOAK)) $(LOAD)
 
 clean: ## Remove what was built.
 	cargo clean

@@ -99,6 +99,15 @@ def predictions(body, form):
         raise Unreadable(f"{type(error).__name__} in an answer: {said}") from None
 
 
+def outputs_at(body, form):
+    """Where the last part of an answer begins: what precedes it has an id, another each time."""
+    if form != "raw":
+        return body.index(b'"outputs":')
+    # Of raw answers: the numbers of the last tensor.
+    last = service_pb2.ModelInferResponse.FromString(body).raw_output_contents[-1]
+    return body.rindex(last)
+
+
 def from_json(body):
     document = json.loads(body)
     if isinstance(document, list):

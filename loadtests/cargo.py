@@ -14,6 +14,11 @@ def hedgerow():
     return build("build", "--release", "--bin", "hedgerow")["hedgerow"]
 
 
+def load():
+    """The load generator."""
+    return build("bench", "--no-run", "--bench", "load")["load"]
+
+
 def load_and_bare():
     """The load generator and the bare servers, by name."""
     return build("bench", "--no-run", "--bench", "load", "--bench", "bare")

@@ -30,10 +30,10 @@ class Site:
         self.models = self.folder / "models"
         for slot, file in models.items():
             self.add(slot, 1, file)
-        self.http, self.admin = process.free_port(), process.free_port()
+        self.http, self.grpc, self.admin = (process.free_port() for _ in range(3))
         words = [
             *(binary, "serve", self.models, "--http", f"127.0.0.1:{self.http}"),
-            *("--grpc", "127.0.0.1:0", "--admin", f"127.0.0.1:{self.admin}"),
+            *("--grpc", f"127.0.0.1:{self.grpc}", "--admin", f"127.0.0.1:{self.admin}"),
         ]
         environment = {"HEDGEROW__TELEMETRY__LOG_LEVEL": "warn", **environment}
         self.process = process.Process(words, name, environment, self.folder)

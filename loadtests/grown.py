@@ -12,6 +12,7 @@ from places import OUT
 
 LARGE_BYTES = 100_000_000
 HEAVY_TIMES = 10
+DEEP_TIMES = 50
 WIDE_FEATURES = 1_200
 HUNDRED_FEATURES = 100
 SEED = 7
@@ -27,7 +28,13 @@ def large():
 def heavy():
     """XGBoost's JSON with HEAVY_TIMES the trees of the 500 x 8 model: some 5,000."""
     source = train.model_file("xgb-500x8")
-    return made("heavy.json", source, lambda: repeat_xgboost(source.read_text()))
+    return made("heavy.json", source, lambda: repeat_xgboost(source.read_text(), HEAVY_TIMES))
+
+
+def deep():
+    """As `heavy`, of the 100 x 6 model's trees, which take seconds to train: 5,000."""
+    source = train.model_file("xgb-100x6")
+    return made("deep.json", source, lambda: repeat_xgboost(source.read_text(), DEEP_TIMES))
 
 
 def undefined():
@@ -82,10 +89,10 @@ def split_lightgbm(text):
     return head, [f"Tree={block}" for block in blocks], end + tail
 
 
-def repeat_xgboost(text):
+def repeat_xgboost(text, times):
     document = json.loads(text)
     model = document["learner"]["gradient_booster"]["model"]
-    trees = model["trees"] * HEAVY_TIMES
+    trees = model["trees"] * times
     # The same tree stands several times in the list, so each is written out with its own number.
     model["trees"] = [{**tree, "id": number} for number, tree in enumerate(trees)]
     model["tree_info"] = [0] * len(trees)

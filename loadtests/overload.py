@@ -8,6 +8,7 @@ import threading
 import grown
 import plan
 import process
+import servers
 import table
 import train
 import windows
@@ -72,36 +73,45 @@ class Probe:
                 self.with_retry_after += "retry-after" in names
 
 
-def measure(tails, case):
+def measure(tails, case, protocol=servers.REST):
     print(f"  {case.name}: {case.title}", flush=True)
-    file = {"light": lambda: train.model_file(plan.MAIN), "heavy": grown.heavy}[case.file]()
-    site = tails.site(case.name, {plan.MAIN: file}, case.environment)
+    files = {
+        "light": lambda: train.model_file(plan.MAIN),
+        "heavy": grown.heavy,
+        "deep": grown.deep,
+    }
+    site = tails.site(case.name, {plan.MAIN: files[case.file]()}, case.environment)
     try:
-        target = tails.target(site, rows=case.rows)
-        capacity = max(
-            windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)[
-                "rps"
-            ]
-            for _ in range(CAPACITY_WINDOWS)
-        )
-        probe = Probe(site.http, target.path, target.body.read_bytes())
+        target = tails.target(site, rows=case.rows, protocol=protocol)
+        most = capacity(tails, target, site)
+        probed = tails.target(site, rows=case.rows)
+        probe = Probe(site.http, probed.path, probed.body.read_bytes())
         with probe.around():
-            figures = run_phases(tails, target, capacity)
+            figures = run_phases(tails, target, most, PHASES)
     finally:
         site.process.close()
-    return summary(case, capacity, figures, probe, tails.window.seconds)
+    return summary(case, most, figures, probe, tails.window.seconds)
 
 
-def run_phases(tails, target, capacity):
+def capacity(tails, target, site):
+    """Requests per second of a closed loop, the best of several windows."""
+    found = (
+        windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)
+        for _ in range(CAPACITY_WINDOWS)
+    )
+    return max(figures["rps"] for figures in found)
+
+
+def run_phases(tails, target, capacity, shares, waiting_max=0):
+    """The clients' own queue, of so many requests, would hide what the server does about overload."""
     seconds = tails.window.seconds
-    rates = ",".join(f"{capacity * share:.3f}:{seconds}" for share in PHASES)
+    rates = ",".join(f"{capacity * share:.3f}:{seconds}" for share in shares)
     words = windows.generator(
         *(tails.load, target, "--connections", CONNECTIONS, "--rate", rates),
         *("--warmup", tails.window.warmup, "--interval-ms", INTERVAL_MS),
-        # The clients' own queue would hide what the server does about the overload.
-        *("--waiting-max", 0),
+        *("--waiting-max", waiting_max),
     )
-    limit = seconds * len(PHASES) + windows.GENERATOR_SECONDS_MORE
+    limit = seconds * len(shares) + windows.GENERATOR_SECONDS_MORE
     done = subprocess.run(words, capture_output=True, text=True, timeout=limit)
     return windows.read(done.returncode, done.stdout, done.stderr)
 
@@ -156,9 +166,13 @@ def section(overloads):
 
 
 def row(one):
+    return "| " + " | ".join(cells(one)) + " |"
+
+
+def cells(one):
     recovered = one["recovered_ms"]
     probed = one["refusals_probed"]
-    cells = [
+    return [
         one["title"],
         f"{one['capacity_rps']:,.0f}/s",
         f"{one['goodput']:.0%}",
@@ -170,7 +184,6 @@ def row(one):
         f"{one['errors']:,}",
         "not within the phase" if recovered is None else f"{recovered:,} ms",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def latency(us):

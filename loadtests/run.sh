@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# `make bench-servers` and `make bench-tails`: makes one environment per peer, once per change of its
-# requirements, and runs run.py (tails.py) in the driver's. QUICK=1 leaves out the slower peers.
-# Usage: run.sh servers|tails [OPTIONS]; the options go to the program.
+# `make bench-servers`, `make bench-tails` and `make loadtest`: makes one environment per peer, once per
+# change of its requirements, and runs run.py (tails.py, scenarios.py) in the driver's. QUICK=1 leaves
+# out the slower peers.
+# Usage: run.sh servers|tails|scenarios [OPTIONS]; the options go to the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 entry=${1:-servers}
@@ -31,8 +32,12 @@ servers)
     program=run.py
     ;;
 tails) program=tails.py ;;
+scenarios)
+    scripts/postgres.sh
+    program=scenarios.py
+    ;;
 *)
-    echo "run.sh: servers or tails, not \"$entry\"" >&2
+    echo "run.sh: servers, tails or scenarios, not \"$entry\"" >&2
     exit 2
     ;;
 esac

@@ -8,6 +8,7 @@ with the library's prediction, byte by byte, and so are 64 other rows after each
 import contextlib
 import dataclasses
 import os
+import pathlib
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import disturbances
 import plan
 import process
 import rounds
+import servers
 import train
 import windows
 from places import OUT
@@ -31,8 +33,6 @@ SHARE = 0.6
 WARMUP = 0.5
 CHECKED_ROWS = 64
 CHALLENGER = 2
-# The last part of an answer: what precedes it has an id, another each time.
-OUTPUTS = b'"outputs":'
 # In the middle of a window: from this part of it on, for that part of it.
 CUT_FROM, CUT_FOR = 0.25, 0.5
 # The journal has caught up when nothing waits longer than this many seconds; it gathers for 0.05.
@@ -83,6 +83,16 @@ class Case:
     columns: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What all sides get in a loop; the rate of an open one in requests per second."""
+
+    protocol: str
+    # The file of what every answer has to hold.
+    expected: pathlib.Path
+    rate: float | None = None
+
+
 @dataclasses.dataclass
 class Measured:
     """A side in one kind of loop."""
@@ -91,6 +101,7 @@ class Measured:
     side: Side
     loop: str
     rate: float | None
+    protocol: str = servers.REST
     figures: list = dataclasses.field(default_factory=list)
     counts: dict = dataclasses.field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     # The oldest row that waited to be written: before a cut was mended, else at a window's end.
@@ -184,8 +195,9 @@ class Standing:
         return is_there and disturbances.total(text, "hedgerow_journal_lag_seconds") < CAUGHT_UP_S
 
 
-def measure(tails, case):
-    """`[Measured]`: all sides in a closed loop, then in an open one at one rate for all."""
+def measure(tails, case, protocols=(servers.REST,)):
+    """`[Measured]`: of each protocol all sides in a closed loop, then in an open one at one rate for
+    all."""
     print(f"  {case.name}: {case.title}", flush=True)
     standings = []
     with contextlib.ExitStack() as stack:
@@ -196,9 +208,17 @@ def measure(tails, case):
             standings.append(Standing(tails, case, side))
             stack.callback(standings[-1].close)
             standings[-1].pause()
-        expected = expect(tails, standings[0])
-        closed = turns(tails, case, standings, expected, None)
-        opened = turns(tails, case, standings, expected, closed[0].median("rps") * SHARE)
+        measured = []
+        for protocol in protocols:
+            measured += loops(tails, case, standings, protocol)
+    return measured
+
+
+def loops(tails, case, standings, protocol):
+    expected = expect(tails, standings[0], protocol)
+    closed = turns(tails, case, standings, Load(protocol, expected))
+    rate = closed[0].median("rps") * SHARE
+    opened = turns(tails, case, standings, Load(protocol, expected, rate))
     for first, second in zip(closed, opened, strict=True):
         missing = [it for it in first.side.must_count if not first.counts[it] + second.counts[it]]
         second.problems += [f"{it}: none" for it in missing]
@@ -216,38 +236,43 @@ def report(one, base):
         print(f"    {one.side.name}: {problem}", flush=True)
 
 
-def expect(tails, standing):
+def expect(tails, standing, protocol):
     """The file of what every answer has to hold, once it is what the library predicts."""
     standing.resume()
-    answer = windows.first_answer(tails.load, tails.target(standing.site), OUT / "work")
+    target = tails.target(standing.site, protocol=protocol)
+    answer = windows.first_answer(tails.load, target, OUT / "work")
     standing.pause()
     truth = np.fromfile(train.folder(SLOT) / "truth.f64")[:1]
-    if not np.array_equal(bodies.predictions(answer, FORM), truth):
+    form = servers.OPEN_INFERENCE[protocol]
+    if not np.array_equal(bodies.predictions(answer, form), truth):
         raise rounds.Differs("the first answer differs from the library's prediction")
     path = OUT / "work" / "outputs"
-    path.write_bytes(answer[answer.index(OUTPUTS) :])
+    path.write_bytes(answer[bodies.outputs_at(answer, form) :])
     return path
 
 
-def turns(tails, case, standings, expected, rate):
-    loop = "closed" if rate is None else "open"
-    measured = [Measured(case, standing.side, loop, rate) for standing in standings]
+def turns(tails, case, standings, load):
+    loop = "closed" if load.rate is None else "open"
+    measured = [
+        Measured(case, standing.side, loop, load.rate, load.protocol) for standing in standings
+    ]
     for turn in range(tails.pairs):
         for one, standing in zip(measured, standings, strict=True):
             standing.resume()
-            run(tails, one, standing, expected, turn)
+            run(tails, one, standing, load, turn)
             standing.pause()
     return measured
 
 
-def run(tails, one, standing, expected, turn):
+def run(tails, one, standing, load, turn):
     """One window of a side, and what its counters counted in it."""
     before = standing.counts()
-    target = dataclasses.replace(tails.target(standing.site), expected=expected)
+    target = tails.target(standing.site, protocol=load.protocol)
+    target = dataclasses.replace(target, expected=load.expected)
     window = dataclasses.replace(tails.window, seed=turn + 1)
     with cut(one, standing, window) if one.side.cut else contextlib.nullcontext():
         figures = windows.measure(
-            tails.load, target, standing.site.process, CONNECTIONS, window, one.rate
+            tails.load, target, standing.site.process, CONNECTIONS, window, load.rate
         )
     one.figures.append(figures)
     one.lag_s = max(one.lag_s, standing.lag_s())

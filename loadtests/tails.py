@@ -112,6 +112,7 @@ class Measured:
     case: Case
     loop: str
     rate: float | None
+    protocol: str = servers.REST
     quiet: list = dataclasses.field(default_factory=list)
     disturbed: list = dataclasses.field(default_factory=list)
     # What the disturbance did per second of disturbed windows, and what went wrong with it.
@@ -137,10 +138,12 @@ class Tails:
         self.window = windows.Window(chosen.seconds, WARMUP)
         self.rows = np.fromfile(train.OUT / "rows.f32", dtype=np.float32).reshape(-1, 30)
 
-    def target(self, site, slot=SLOT, rows=1):
-        address, path = f"127.0.0.1:{site.http}", f"/v2/models/{slot}/infer"
-        body = bodies.file("open-inference", SLOT, self.rows[:rows])
-        return windows.Target(servers.REST, address, path, body)
+    def target(self, site, slot=SLOT, rows=1, protocol=servers.REST):
+        body = bodies.file(servers.OPEN_INFERENCE[protocol], SLOT, self.rows[:rows])
+        if protocol != servers.REST:
+            return windows.Target(protocol, f"127.0.0.1:{site.grpc}", bodies.GRPC_PATH, body)
+        path = f"/v2/models/{slot}/infer"
+        return windows.Target(protocol, f"127.0.0.1:{site.http}", path, body)
 
     def site(self, name, models, environment):
         site = disturbances.Site(self.hedgerow, name, models, environment)
@@ -153,8 +156,9 @@ class Tails:
             raise
         return site
 
-    def measure(self, case):
-        """A closed loop, then an open one at a share of what the closed one reached undisturbed."""
+    def measure(self, case, protocols=(servers.REST,)):
+        """Of each protocol a closed loop, then an open one at a share of what the closed one reached
+        undisturbed."""
         print(f"  {case.name}: {case.title}", flush=True)
         further = {slot: make() for slot, make in case.models.items()}
         models = {SLOT: train.model_file(SLOT), **further}
@@ -164,14 +168,18 @@ class Tails:
             if case.setting:
                 other = self.site(f"tails-{case.name}-set", models, case.setting)
                 other.process.pause()
-            closed = Measured(case, "closed", None)
-            self.alternate(closed, site, other)
-            opened = Measured(case, "open", closed.median("quiet", "rps") * SHARE)
-            self.alternate(opened, site, other)
+            measured = []
+            for protocol in protocols:
+                closed = Measured(case, "closed", None, protocol)
+                self.alternate(closed, site, other)
+                rate = closed.median("quiet", "rps") * SHARE
+                opened = Measured(case, "open", rate, protocol)
+                self.alternate(opened, site, other)
+                measured += [closed, opened]
         finally:
             for one in {site, other}:
                 one.process.close()
-        return [closed, opened]
+        return measured
 
     def alternate(self, measured, site, other):
         case = measured.case
@@ -182,9 +190,9 @@ class Tails:
                 one.process.resume()
                 if name == "disturbed" or case.setting:
                     with disturbance.around(one):
-                        figures = self.run(one, measured.rate, turn)
+                        figures = self.run(one, measured, turn)
                 else:
-                    figures = self.run(one, measured.rate, turn)
+                    figures = self.run(one, measured, turn)
                 getattr(measured, name).append(figures)
                 if other is not site:
                     one.process.pause()
@@ -194,11 +202,10 @@ class Tails:
         measured.swaps = site.swaps(SLOT) - before
         measured.failures = disturbance.failures
 
-    def run(self, site, rate, turn):
+    def run(self, site, measured, turn):
         window = dataclasses.replace(self.window, seed=turn + 1)
-        return windows.measure(
-            self.load, self.target(site), site.process, CONNECTIONS, window, rate
-        )
+        target = self.target(site, protocol=measured.protocol)
+        return windows.measure(self.load, target, site.process, CONNECTIONS, window, measured.rate)
 
 
 def options():
@@ -215,8 +222,8 @@ def options():
     return chosen
 
 
-def wanted(name, chosen):
-    parts = [part for part in chosen.cases.split(",") if part]
+def wanted(name, cases):
+    parts = [part for part in cases.split(",") if part]
     return not parts or any(part in name for part in parts)
 
 
@@ -279,19 +286,21 @@ def main():
     except cargo.CannotBuild as error:
         print(f"tails: {error}", file=sys.stderr)
         return 1
-    train.prepare(NEEDED + LARGE_NEEDS * wanted(LARGE, chosen))
+    train.prepare(NEEDED + LARGE_NEEDS * wanted(LARGE, chosen.cases))
     tails = Tails(hedgerow, load, chosen)
     process.stay_off_the_servers_core()
     measured = []
     for case in cases(tails.rows):
-        if wanted(case.name, chosen):
+        if wanted(case.name, chosen.cases):
             measured += tails.measure(case)
     compared = []
     for case in [*shadow.cases(), *journals.cases()]:
-        if wanted(case.name, chosen):
+        if wanted(case.name, chosen.cases):
             compared += sides.measure(tails, case)
     overloads = [
-        overload.measure(tails, case) for case in overload.cases() if wanted(case.name, chosen)
+        overload.measure(tails, case)
+        for case in overload.cases()
+        if wanted(case.name, chosen.cases)
     ]
     entries = [entry(one) for one in measured]
     length = f"{chosen.pairs} pairs of {chosen.seconds:g} s windows"

@@ -62,13 +62,22 @@ fn of_revision(revision: &Revision) -> pb::ModelStatistics {
 fn of_requests(usage: &Usage) -> pb::InferStatistics {
     let rows = |count: u64| Some(pb::StatisticDuration { count, ns: 0 });
     let failed = Outcome::ALL.into_iter().filter(|it| *it != Outcome::Ok);
+    let success = sum(usage, [Outcome::Ok].into_iter());
+    // As in Triton, each part counts every request that succeeded, those too that waited for
+    // nothing, so the counts agree while others are on their way: perf_analyzer insists on both.
+    let part = |histogram: &Histogram| {
+        Some(pb::StatisticDuration {
+            count: success.count,
+            ns: histogram.snapshot().sum_ns,
+        })
+    };
     pb::InferStatistics {
-        success: Some(sum(usage, [Outcome::Ok].into_iter())),
+        success: Some(success),
         fail: Some(sum(usage, failed)),
-        queue: Some(duration(&usage.queue)),
-        compute_input: Some(duration(&usage.decode)),
-        compute_infer: Some(duration(&usage.infer)),
-        compute_output: Some(duration(&usage.encode)),
+        queue: part(&usage.queue),
+        compute_input: part(&usage.decode),
+        compute_infer: part(&usage.infer),
+        compute_output: part(&usage.encode),
         cache_hit: rows(usage.cache_hits.load(Ordering::Relaxed)),
         cache_miss: rows(usage.cache_misses.load(Ordering::Relaxed)),
     }
@@ -133,6 +142,24 @@ mod tests {
         };
         assert_eq!(got.success, Some(expected(2)));
         assert_eq!(got.fail, Some(expected(1)));
+    }
+
+    #[test]
+    fn each_part_counts_what_succeeded_whatever_it_took_part_in() {
+        let usage = Usage::default();
+        let us = Duration::from_micros(1);
+        for _ in 0..2 {
+            usage.requests(Protocol::Http, Outcome::Ok).record(us);
+        }
+        usage.queue.record(us);
+        for _ in 0..3 {
+            usage.decode.record(us);
+        }
+        let got = of_requests(&usage);
+        let expected = |ns| Some(pb::StatisticDuration { count: 2, ns });
+        assert_eq!(got.queue, expected(1000));
+        assert_eq!(got.compute_input, expected(3000));
+        assert_eq!(got.compute_infer, expected(0));
     }
 
     #[test]

@@ -225,7 +225,6 @@ pub async fn version_statistics(
 fn usage(revision: &Revision) -> Value {
     let usage = &revision.usage;
     let timed = |snapshot: &Snapshot| json!({ "count": snapshot.count(), "ns": snapshot.sum_ns });
-    let histogram = |histogram: &Histogram| timed(&histogram.snapshot());
     let mut success = Snapshot::EMPTY;
     let mut fail = Snapshot::EMPTY;
     for protocol in Protocol::ALL {
@@ -239,6 +238,9 @@ fn usage(revision: &Revision) -> Value {
             total.add(&snapshot);
         }
     }
+    // As in Triton, each part counts every request that succeeded, those too that waited for
+    // nothing, so the counts agree while others are on their way: perf_analyzer insists on both.
+    let part = |histogram: &Histogram| json!({ "count": success.count(), "ns": histogram.snapshot().sum_ns });
     let batches = usage
         .batch_rows
         .iter()
@@ -258,10 +260,10 @@ fn usage(revision: &Revision) -> Value {
         "inference_stats": {
             "success": timed(&success),
             "fail": timed(&fail),
-            "queue": histogram(&usage.queue),
-            "compute_input": histogram(&usage.decode),
-            "compute_infer": histogram(&usage.infer),
-            "compute_output": histogram(&usage.encode),
+            "queue": part(&usage.queue),
+            "compute_input": part(&usage.decode),
+            "compute_infer": part(&usage.infer),
+            "compute_output": part(&usage.encode),
             "cache_hit": { "count": read(&usage.cache_hits), "ns": 0 },
             "cache_miss": { "count": read(&usage.cache_misses), "ns": 0 },
         },
