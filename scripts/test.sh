@@ -29,8 +29,6 @@ if wants deny; then
     step "licences, bans, sources" cargo deny --log-level error check licenses bans sources
 fi
 if wants rust; then
-    # Certificates of a webhook that is called in a test.
-    command -v openssl >/dev/null || $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y -qq openssl
     scripts/postgres.sh
     step "unit and integration tests" cargo test --features lightgbm
     step "alarms to a real Prefect" scripts/prefect.sh cargo test --quiet --features lightgbm --test it hooks::
