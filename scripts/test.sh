@@ -42,6 +42,7 @@ fi
 if wants clients; then
     step "clients' environment" scripts/clients-venv.sh
     step "real clients" .venv/clients/bin/python -m pytest -q tests/clients
+    step "conformance of HTTP/2" env BINARY=target/debug/hedgerow scripts/h2spec.sh
 fi
 if wants chart; then
     step "chart and its examples" scripts/chart.sh
