@@ -119,10 +119,10 @@ static KEYS: [Key; 45] = [
     }),
     text("models", "dir", |c, v| path(&mut c.source.dir, v)),
     text("models", "slot", |c, v| {
-        if !dir::is_slot_name(v) {
-            return Err("letters, digits, \".\", \"-\" and \"_\"".to_string());
+        if !v.is_empty() && !dir::is_slot_name(v) {
+            return Err("letters, digits, \".\", \"-\" and \"_\", or nothing".to_string());
         }
-        c.source.slot = Some(v.to_string());
+        c.source.slot = (!v.is_empty()).then(|| v.to_string());
         Ok(())
     }),
     count("models", "poll_interval_ms", 10..=DAY_MS, |c, v| {
