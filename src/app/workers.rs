@@ -212,7 +212,7 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
     let stream = Patient::new(stream, settings.write);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let is_crowded = || open.1.open() >= settings.connections_max / 10 * 9;
+    let is_crowded = || open.1.open() >= settings.connections_max.saturating_mul(9).div_ceil(10);
     match until(connection.as_mut(), &stop, &asked, &settings, is_crowded).await {
         Until::Ended(Ok(())) => {}
         Until::Ended(Err(error)) => {
