@@ -245,6 +245,9 @@ impl<'a> Target<'a> {
 
     /// Its path without what it names.
     fn route(&self) -> &'static str {
+        if self.slot.is_none() {
+            return "/invocations";
+        }
         match (self.dialect, self.version) {
             (Dialect::V2, None) => "/v2/models/{model}/infer",
             (Dialect::V2, Some(_)) => "/v2/models/{model}/versions/{version}/infer",
