@@ -363,6 +363,8 @@ impl Listeners {
             busy_poll_us: shared.settings.busy_poll_us,
             idle: Duration::from_millis(shared.settings.idle_timeout_ms),
             write: Duration::from_millis(shared.settings.write_timeout_ms),
+            // Before a drain gives up.
+            take: Duration::from_millis(shared.settings.drain_timeout_ms / 2),
         };
         let clients = start(settings, &shared.connections)?;
         let one = workers::Settings {

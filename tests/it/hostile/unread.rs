@@ -142,6 +142,35 @@ fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
 }
 
 #[test]
+fn large_answers_are_sent_while_the_server_stops() {
+    let server = Server::start("");
+    let body = server.rows(500);
+    let mut stream = frames::open(server.http, &[(INITIAL_WINDOW, 0)]);
+    let ask = request(1, &post(PATH, "application/json"), body.as_bytes());
+    stream.write_all(&ask).unwrap();
+    server.until("the answer waits", || {
+        server.metric("hedgerow_answers_bytes{}") > 0.0
+    });
+    let bytes = server.metric("hedgerow_answers_bytes{}") as usize;
+    server.terminate();
+    // Longer than a connection on which nothing is in work stays open.
+    std::thread::sleep(Duration::from_secs(2));
+    let more = (1_u32 << 20).to_be_bytes();
+    stream
+        .write_all(&frame(WINDOW_UPDATE, 0, 1, &more))
+        .unwrap();
+    let mut taken = 0;
+    while let Some(frame) = frames::next(&mut stream) {
+        if frame.kind == frames::DATA {
+            taken += frame.payload.len();
+        }
+    }
+    assert_eq!(taken, bytes);
+    drop(stream);
+    assert!(server.ended());
+}
+
+#[test]
 fn streams_that_are_reset_give_their_answers_back() {
     let server = Server::start("");
     let body = server.rows(500);
