@@ -152,7 +152,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
             "server.answers_bytes_max",
             settings.answers_bytes_max,
         )),
-        aside: Aside::new(&supervisor),
+        aside: Aside::new(&supervisor, settings.workers),
         connections: Arc::default(),
         tracer,
     };

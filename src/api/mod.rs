@@ -103,7 +103,7 @@ pub struct Entrance {
 #[derive(Clone, Debug)]
 pub struct Aside {
     supervisor: Supervisor,
-    /// As many at a time as there are cores: each may take several times its body's size.
+    /// As many at a time as there are serving threads: each may take several times its body's size.
     places: Arc<Semaphore>,
 }
 
@@ -266,12 +266,16 @@ impl Entrance {
 }
 
 impl Aside {
-    /// Decodes on threads of the supervisor.
-    pub fn new(supervisor: &Supervisor) -> Aside {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    /// Decodes on threads of the supervisor, `workers` bodies at a time; 0 means one per core. The
+    /// cores of a node may be many more than what a container has memory for.
+    pub fn new(supervisor: &Supervisor, workers: usize) -> Aside {
+        let places = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers.min(Semaphore::MAX_PERMITS),
+        };
         Aside {
             supervisor: supervisor.clone(),
-            places: Arc::new(Semaphore::new(cores)),
+            places: Arc::new(Semaphore::new(places)),
         }
     }
 }

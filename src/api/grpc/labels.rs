@@ -67,7 +67,7 @@ async fn read(
     let (packed, message) = headless(bytes, packing)?;
     let small = match packed {
         false => (message.len() <= feedback::LARGE).then(|| message.clone()),
-        true => body::gunzip_small(&message, limit),
+        true => body::gunzip_small(&message, limit, &mut charge)?,
     };
     if let Some(message) = &small
         && count(message).is_ok_and(|count| count <= feedback::FEW)
@@ -77,10 +77,9 @@ async fn read(
     let work = move || {
         let message = match (small, packed) {
             (Some(message), _) => message,
-            (None, true) => body::gunzip(&message, limit)?,
+            (None, true) => body::gunzip(&message, limit, &mut charge)?,
             (None, false) => message,
         };
-        charge.raise(message.len())?;
         Ok((decode(message), charge))
     };
     shared.aside(deadline, work).await

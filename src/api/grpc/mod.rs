@@ -177,25 +177,25 @@ async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
     (received, trace): (Instant, Option<&Arc<Trace>>),
-    (bytes, charge, packing): (Bytes, Charge, Packing),
+    (bytes, mut charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
     let (packed, message) = headless(bytes, packing)?;
     let small = match packed {
         false if shared.is_large(message.len()) => None,
         false => Some(message.clone()),
-        true => body::gunzip_small(&message, limit),
+        true => body::gunzip_small(&message, limit, &mut charge)?,
     };
     let request = match small {
         Some(message) => infer::read(message)?,
         None => {
-            let mut charge = charge;
             let work = move || {
+                // Charged until it is decoded.
+                let mut charge = charge;
                 let message = match packed {
-                    true => body::gunzip(&message, limit)?,
+                    true => body::gunzip(&message, limit, &mut charge)?,
                     false => message,
                 };
-                charge.raise(message.len())?;
                 infer::read(message)
             };
             shared.aside(shared.deadline(received, None), work).await?

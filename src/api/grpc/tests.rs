@@ -89,7 +89,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         )),
         bodies: Arc::new(Budget::new("server.bodies_bytes_max", 1 << 20)),
         answers: Arc::new(Budget::new("server.answers_bytes_max", 1 << 20)),
-        aside: Aside::new(supervisor),
+        aside: Aside::new(supervisor, 1),
         connections: Arc::default(),
         tracer: None,
     }

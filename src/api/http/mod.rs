@@ -392,12 +392,11 @@ async fn unpacked(
     deadline: Option<Instant>,
 ) -> Result<Held, Error> {
     let limit = shared.settings.body_bytes_max;
-    if let Some(out) = body::gunzip_small(&bytes, limit) {
+    if let Some(out) = body::gunzip_small(&bytes, limit, &mut charge)? {
         return Ok(Held::new(out, charge));
     }
     let work = move || {
-        let out = body::gunzip(&bytes, limit)?;
-        charge.raise(out.len())?;
+        let out = body::gunzip(&bytes, limit, &mut charge)?;
         Ok(Held::new(out, charge))
     };
     shared.aside(deadline, work).await
