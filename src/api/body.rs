@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
@@ -22,7 +22,7 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// One gRPC message, then its trailers.
     Message(Option<Bytes>, Option<HeaderMap>),
-    /// Of a route that is not a prediction.
+    /// Of a route for operators, or of a stream.
     Routed(axum::body::Body),
 }
 
@@ -248,6 +248,23 @@ where
         return Ok(first);
     }
     Ok(rest.into())
+}
+
+/// The same answer with its body as a whole: of a route that does not stream.
+///
+/// # Errors
+/// [`Code::Internal`] when the body fails.
+pub async fn whole(response: Response<axum::body::Body>) -> Result<Response<Body>, Error> {
+    let (parts, body) = response.into_parts();
+    let collected = body.collect().await;
+    let collected = collected.map_err(|_| Error::internal("the answer broke off"))?;
+    let trailers = collected.trailers().cloned();
+    let bytes = Some(collected.to_bytes()).filter(|bytes| !bytes.is_empty());
+    let body = match trailers {
+        Some(_) => Body::Message(bytes, trailers),
+        None => Body::Whole(bytes),
+    };
+    Ok(Response::from_parts(parts, body))
 }
 
 /// Takes all, or of many bytes the first: a connection then buffers no more than it has room for.

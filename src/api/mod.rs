@@ -97,6 +97,7 @@ pub struct Entrance {
     pub shared: Shared,
     router: Router,
     protocol: Protocol,
+    listener: Listener,
 }
 
 /// Decoding of large bodies, off the serving threads.
@@ -236,6 +237,7 @@ impl Entrance {
             router: http::router(shared.clone(), listener),
             shared,
             protocol: Protocol::Http,
+            listener,
         }
     }
 
@@ -245,22 +247,15 @@ impl Entrance {
             router: grpc::router(shared.clone()),
             shared,
             protocol: Protocol::Grpc,
+            listener: Listener::Public,
         }
     }
 
     /// Answers a request of a connection that counts what of it is `unsent`.
     pub async fn answer(&self, request: Request<Incoming>, unsent: &Arc<Unsent>) -> Response<Body> {
-        let (shared, router) = (&self.shared, &self.router);
-        let mut response = match self.protocol {
-            Protocol::Http => http::answer(shared, router, request).await,
-            Protocol::Grpc => grpc::answer(shared, router, request).await,
-        };
-        match unsent.hold(response.body_mut(), &shared.answers) {
-            Ok(()) => response,
-            Err(error) => match self.protocol {
-                Protocol::Http => http::error_response(&error),
-                Protocol::Grpc => grpc::refusal(error),
-            },
+        match self.protocol {
+            Protocol::Http => http::answer(self, request, unsent).await,
+            Protocol::Grpc => grpc::answer(self, request, unsent).await,
         }
     }
 }

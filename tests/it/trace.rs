@@ -330,6 +330,30 @@ async fn a_refusal_is_told_with_its_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_room_is_told_as_refused() {
+    let models = tempfile::tempdir().unwrap();
+    let (receiver, received) = grpc_receiver().await;
+    let mut config = traced(&models, receiver, all());
+    config.api.answers_bytes_max = 1;
+    let running = start(config).await;
+    add_gated(&running, "echo");
+    let body = format!("{{\"instances\":[{}[1]]}}", "[1],".repeat(2000));
+    let path = "POST /v1/models/echo:predict";
+    let (status, _, text_of) = http(running.addresses.http, path, "", body.as_bytes()).await;
+    assert_eq!(status, 429, "{text_of}");
+    assert_eq!(running.shared.answers.refused(), 1);
+    let address = format!("http://{}", running.addresses.grpc);
+    let mut client = Client::connect(address).await.unwrap();
+    let refused = client.model_infer(grpc_request("echo", &[1.0; 2000])).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    assert_eq!(running.shared.answers.refused(), 2);
+    for span in received.servers(2).await {
+        assert_eq!(text(&span, "error.type"), "overloaded");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_is_sent_when_the_server_stops() {
     let models = tempfile::tempdir().unwrap();
     let (receiver, received) = http_receiver();

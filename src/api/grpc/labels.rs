@@ -15,7 +15,7 @@ use crate::api::Shared;
 use crate::api::body::{self, Body, Charge};
 use crate::api::control::loop_of;
 use crate::api::feedback::{self, Scalar, Sent};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::rollout::feedback::Settled;
 use pb::outcome::{Target, Value as Given};
 
@@ -57,12 +57,7 @@ async fn read(
     deadline: Option<Instant>,
     (bytes, mut charge): (Bytes, Charge),
 ) -> Result<(Result<Labels, Error>, Charge), Error> {
-    let packing = Packing::of(headers).ok_or_else(|| {
-        Error::new(
-            Code::Unsupported,
-            "content-type and grpc-encoding: expected application/grpc, and gzip or identity",
-        )
-    })?;
+    let packing = Packing::of(headers)?;
     let limit = shared.settings.body_bytes_max;
     let (packed, message) = headless(bytes, packing)?;
     let small = match packed {
@@ -88,7 +83,7 @@ async fn read(
 /// The labels of a message.
 ///
 /// # Errors
-/// [`Code::TooLarge`] when they are too many, before any is decoded.
+/// [`crate::error::Code::TooLarge`] when they are too many, before any is decoded.
 fn decode(message: Bytes) -> Result<Labels, Error> {
     feedback::check_count(count(&message)?)?;
     let request = pb::LabelRequest::decode(message).map_err(broken)?;
@@ -159,6 +154,7 @@ fn told(result: &Settled) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn labels_are_counted_before_they_are_decoded() {

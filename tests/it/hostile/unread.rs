@@ -8,11 +8,15 @@ use hedgerow::api::grpc::pb;
 use prost::Message;
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
-use super::frames::{self, INITIAL_WINDOW, WINDOW_UPDATE, frame, post, request};
+use super::frames::{
+    self, END_STREAM, HEADERS, INITIAL_WINDOW, WINDOW_UPDATE, frame, post, request,
+};
 use super::server::{Server, rest};
+use crate::support::{config, start, until};
 
 const PATH: &str = "/v1/models/fraud:predict";
 const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
+const INDEX: &str = "/inference.GRPCInferenceService/RepositoryIndex";
 
 /// A connection whose system takes little that is not read.
 fn narrow(address: SocketAddr) -> TcpStream {
@@ -139,6 +143,48 @@ fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
     drop(again);
     rest(&mut other);
     server.recovers();
+}
+
+#[test]
+fn calls_that_are_not_grpc_are_not_computed() {
+    let server = Server::start("");
+    let width = server.rows(1).matches(',').count() + 1;
+    let mut stream = frames::open(server.grpc, &[(INITIAL_WINDOW, 0)]);
+    for index in 0..4 {
+        let head = post(PREDICT, "text/plain");
+        let ask = request(2 * index + 1, &head, &message(1500, width));
+        stream.write_all(&ask).unwrap();
+    }
+    let frames = std::iter::from_fn(|| frames::next(&mut stream));
+    let refused = frames.filter(|it| it.kind == HEADERS && it.flags & END_STREAM > 0);
+    assert_eq!(refused.take(4).count(), 4);
+    assert!(frames::pings(&mut stream));
+    assert_eq!(server.metric("hedgerow_answers_bytes{}"), 0.0);
+    drop(stream);
+    server.recovers();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_that_are_no_predictions_are_charged_as_well() {
+    let models = tempfile::tempdir().unwrap();
+    let running = start(config(models.path())).await;
+    for index in 0..200 {
+        let name = format!("slot-{index}");
+        running.shared.server.registry.insert(&name);
+    }
+    let addresses = &running.addresses;
+    for (address, path, body) in [
+        (addresses.http, "/v2/repository/index", &b"{}"[..]),
+        (addresses.grpc, INDEX, &[0; 5]),
+    ] {
+        let mut stream = frames::open(address, &[(INITIAL_WINDOW, 0)]);
+        let ask = request(1, &post(path, "application/grpc"), body);
+        stream.write_all(&ask).unwrap();
+        until(|| running.shared.answers.used() > 4096).await;
+        drop(stream);
+        until(|| running.shared.answers.used() == 0).await;
+    }
+    running.stop().await.unwrap();
 }
 
 #[test]
