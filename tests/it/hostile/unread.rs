@@ -12,7 +12,7 @@ use super::frames::{
     self, END_STREAM, HEADERS, INITIAL_WINDOW, WINDOW_UPDATE, frame, post, request,
 };
 use super::server::{Server, rest};
-use crate::support::{config, start, until};
+use crate::support::{add_gated, config, start, until};
 
 const PATH: &str = "/v1/models/fraud:predict";
 const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
@@ -169,8 +169,7 @@ async fn large_answers_that_are_no_predictions_are_charged_as_well() {
     let models = tempfile::tempdir().unwrap();
     let running = start(config(models.path())).await;
     for index in 0..200 {
-        let name = format!("slot-{index}");
-        running.shared.server.registry.insert(&name);
+        add_gated(&running, &format!("slot-{index}"));
     }
     let addresses = &running.addresses;
     for (address, path, body) in [
