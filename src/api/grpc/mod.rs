@@ -101,8 +101,9 @@ where
             break 'answer Err(refused);
         }
         let packing = match Packing::of(&parts.headers) {
+            Ok(packing) => Some(packing),
             Err(error) if path == PREDICT => break 'answer Err(error),
-            packing => packing,
+            Err(_) => None,
         };
         // All methods of these services take one message: its limits are the same whoever decodes it.
         let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
@@ -118,10 +119,9 @@ where
         if path == LABEL {
             break 'answer labels::label(shared, &parts.headers, received, (bytes, charge)).await;
         }
-        if let (PREDICT, Ok(packing)) = (path, packing) {
-            let body = (bytes, charge, packing);
+        if let (PREDICT, Some(packing)) = (path, packing) {
             let at = (received, open.as_ref().map(Open::trace));
-            break 'answer predict(shared, &parts.headers, at, body).await;
+            break 'answer predict(shared, &parts.headers, at, (bytes, charge, packing)).await;
         }
         let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
         body::whole(routed(&entrance.router, request).await).await
