@@ -2,9 +2,9 @@
 """Shows that autoscaling reads the latency that clients see: make autoscale-demo.
 
 One real server stands for each of the replicas: it gets the load of all divided by their number. A
-real Prometheus scrapes it. At the end of every step the queries of prometheus-adapter and KEDA are
-asked, beside the server's sliding gauge and the client's own record, and the HPA's formula says how
-many replicas the next step has. Then nothing is sent, and then the server is gone. Standard library
+real Prometheus scrapes it. At the end of every step the chart's queries are asked (the sliding gauge, the
+rows in flight), beside the P95 from the histogram and the client's own record, and the HPA's formula
+says how many replicas the next step has. Then nothing is sent, and then the server is gone. Standard library
 only; needs `prometheus` and a built server.
 """
 
@@ -29,8 +29,8 @@ from scaling import Autoscaler
 from scrape import Prometheus, shown
 from server import Server
 
-LABELS = {"namespace": "prod", "pod": "hedgerow-0"}
-SELECTOR = 'namespace="prod",pod=~"hedgerow-.*"'
+LABELS = {"namespace": "prod", "pod": "hedgerow-7c9d-abcde"}
+SELECTOR = 'namespace="prod",pod=~"hedgerow-[a-z0-9]+-[a-z0-9]{5}"'
 LATENCY = "hedgerow_request_duration_seconds_bucket"
 
 
@@ -47,10 +47,12 @@ def queries(window_s):
 
     return {
         "bare": f"1000 * {p95('pod')[0]}",
-        "adapter": p95("pod")[1],
-        "keda": p95("")[1],
-        "gauge": f'1000 * max by (pod) (hedgerow_latency_seconds{{{SELECTOR},quantile="0.95"}})',
-        "queued": f"sum by (pod) (avg_over_time(hedgerow_queued_rows{{{SELECTOR}}}[{window_s}s]))",
+        "pod": p95("pod")[1],
+        "all": p95("")[1],
+        # What the chart asks, by prometheus-adapter's rule and by KEDA's trigger.
+        "adapter": f'1000 * max by (pod) (hedgerow_latency_seconds{{{SELECTOR},quantile="0.95"}})',
+        "keda": f'1000 * avg(max by (pod) (hedgerow_latency_seconds{{quantile="0.95",{SELECTOR}}}))',
+        "rows": f"sum by (pod) (avg_over_time(hedgerow_rows_in_flight{{{SELECTOR}}}[{window_s}s]))",
     }
 
 
@@ -72,8 +74,8 @@ FEATURES, ROWS = 14, 500
 PLAN = (0.3, 0.6, 1.0, 1.0, 2.0, 2.0, 3.0, 0.5, 0.5, 0.5, 0.5)
 """Load of each step, in multiples of what one replica computes at the most."""
 STEP_STANDS_FOR_S = 150
-TARGET_FACTOR, TARGET_QUEUED_ROWS = 5.0, 2 * ROWS
-"""P95 that is aimed at, in multiples of a request's time at the full load; rows that wait, two requests."""
+TARGET_FACTOR, TARGET_ROWS = 5.0, 2 * ROWS
+"""P95 that is aimed at, in multiples of a request's time at the full load; rows in flight, two requests."""
 
 
 @dataclass
@@ -163,7 +165,7 @@ def disagreements(step, bounds):
     and waking up besides: at most what the longest ping took under the same load.
     """
     wrong = []
-    for name in ("adapter", "keda"):
+    for name in ("pod", "all"):
         value = step.values[name]
         place = bisect.bisect_left(bounds, value)
         below, above = bounds[place - 1] if place else 0.0, bounds[place]
@@ -176,14 +178,15 @@ def disagreements(step, bounds):
                 f"{step.client:.1f} of which up to {step.ping:.1f} outside the server"
             )
     factor = bounds[1] / bounds[0]
-    if not 1 / factor <= step.values["gauge"] / step.values["adapter"] <= factor:
-        wrong.append(f"gauge: {step.values['gauge']:.1f}, adapter: {step.values['adapter']:.1f} ms")
+    for name in ("adapter", "keda"):
+        if not 1 / factor <= step.values[name] / step.values["pod"] <= factor:
+            wrong.append(f"{name}: {step.values[name]:.1f}, from the histogram {step.values['pod']:.1f} ms")
     return wrong
 
 
 HEADER = (
     f"{'load':>5} {'replicas':>8} {'requests':>8} {'refused':>7} | {'client':>7} {'ping':>5} {'adapter':>7} "
-    f"{'KEDA':>7} {'gauge':>7} {'bare':>7} | {'queued':>7} | {'by P95':>6} {'by rows':>7} {'HPA':>4}"
+    f"{'KEDA':>7} | {'by pod':>7} {'of all':>7} {'bare':>7} | {'rows':>7} | {'by P95':>6} {'by rows':>7} {'HPA':>4}"
 )
 
 
@@ -192,8 +195,8 @@ def line(step):
     asked = {name: "keep" if wish is None else wish for name, wish in (step.asked or {}).items()}
     return (
         f"{step.load:5.1f} {step.replicas:8} {step.count:8} {step.refused:7} | {shown(step.client, 1):>7} "
-        f"{shown(step.ping, 1):>5} {values['adapter']:>7} {values['keda']:>7} {values['gauge']:>7} "
-        f"{values['bare']:>7} | {values['queued']:>7} | {asked.get('p95', ''):>6} {asked.get('queued', ''):>7} "
+        f"{shown(step.ping, 1):>5} {values['adapter']:>7} {values['keda']:>7} | {values['pod']:>7} {values['all']:>7} "
+        f"{values['bare']:>7} | {values['rows']:>7} | {asked.get('p95', ''):>6} {asked.get('rows', ''):>7} "
         f"{step.decided if step.decided is not None else '':>4}"
     )
 
@@ -201,24 +204,24 @@ def line(step):
 def play(show, plan):
     """The whole show; what disagreed."""
     target_ms = round(1000 / show.capacity * TARGET_FACTOR)
-    scaler = Autoscaler({"p95": target_ms, "queued": TARGET_QUEUED_ROWS}, STEP_STANDS_FOR_S)
+    scaler = Autoscaler({"p95": target_ms, "rows": TARGET_ROWS}, STEP_STANDS_FOR_S)
     replicas, wrong = 1, []
     print(
         f"Load 1 is what one server computes: {show.capacity:.0f} requests of {ROWS:,} rows a second. "
         f"Targets: P95 {target_ms} ms, "
-        f"{TARGET_QUEUED_ROWS:,} queued rows a replica.\nWindows of {show.window_s} s; milliseconds.\n"
+        f"{TARGET_ROWS:,} rows in flight a replica.\nWindows of {show.window_s} s; milliseconds.\n"
     )
     print(HEADER, flush=True)
     for load in (*plan, 0.0):
         step = show.step(load, replicas)
-        values = {"p95": step.values["adapter"], "queued": step.values["queued"]}
+        values = {"p95": step.values["adapter"], "rows": step.values["rows"]}
         step.asked, step.decided = scaler.decide(replicas, values)
         if step.client is not None:
             wrong += [f"load {load}, {replicas} replicas: {it}" for it in disagreements(step, show.bounds())]
         print(line(step), flush=True)
         replicas = step.decided
     step = show.gone()
-    step.asked, step.decided = scaler.decide(replicas, {"p95": None, "queued": None})
+    step.asked, step.decided = scaler.decide(replicas, {"p95": None, "rows": None})
     step.replicas = replicas
     print(line(step) + "  (no server is scraped)")
     return wrong

@@ -13,8 +13,8 @@ scripts/go-tool.sh helm.sh/helm/v4/cmd/helm@v4.2.4
 scripts/go-tool.sh github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
 scripts/go.sh build -C tests/chart/canary -o "$bin/canary" .
 
+scripts/prometheus.sh
 packages=()
-command -v promtool >/dev/null || packages+=(prometheus)
 command -v npm >/dev/null || packages+=(npm)
 command -v kubectl >/dev/null || packages+=(kubernetes-client)
 if [ ${#packages[@]} -gt 0 ]; then

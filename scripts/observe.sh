@@ -4,14 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
-    echo "observe: installing prometheus (with promtool)" >&2
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update -qq
-    $sudo apt-get install -y -qq --no-install-recommends prometheus >/dev/null
-    # Where systemd runs, Debian's package starts a server of its own; only the programs are wanted.
-    [ ! -d /run/systemd/system ] || $sudo systemctl disable --now prometheus
-fi
+scripts/prometheus.sh
 
 venv=.venv/observe
 if ! cmp -s tests/observe/requirements.txt "$venv/requirements.txt"; then

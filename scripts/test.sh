@@ -29,8 +29,6 @@ if wants deny; then
     step "licences, bans, sources" cargo deny --log-level error check licenses bans sources
 fi
 if wants rust; then
-    # Certificates of a webhook that is called in a test.
-    command -v openssl >/dev/null || $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y -qq openssl
     scripts/postgres.sh
     step "unit and integration tests" cargo test --features lightgbm
     step "alarms to a real Prefect" scripts/prefect.sh cargo test --quiet --features lightgbm --test it hooks::
@@ -44,6 +42,7 @@ fi
 if wants clients; then
     step "clients' environment" scripts/clients-venv.sh
     step "real clients" .venv/clients/bin/python -m pytest -q tests/clients
+    step "conformance of HTTP/2" env BINARY=target/debug/hedgerow scripts/h2spec.sh
 fi
 if wants chart; then
     step "chart and its examples" scripts/chart.sh

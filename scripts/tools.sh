@@ -7,10 +7,12 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v python3 >/dev/null || missing+=(python3)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
-python3 -m venv --help >/dev/null 2>&1 || missing+=(python3-venv)
+python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 command -v curl >/dev/null || missing+=(curl)
+# Certificates of a webhook that is called in a test.
+command -v openssl >/dev/null || missing+=(openssl)
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "tools: installing ${missing[*]} (compiler and linker, Python for fetching native libraries, curl)"
+    echo "tools: installing ${missing[*]} (compiler and linker, Python for fetching native libraries, curl, openssl for tests)"
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq
     $sudo apt-get install -y -qq "${missing[@]}"

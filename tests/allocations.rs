@@ -245,7 +245,7 @@ fn predictions_stay_within_their_allocation_budgets() {
             false,
             Budget {
                 allocations: 30,
-                bytes: 12_500,
+                bytes: 12_800,
             },
         ),
         (
@@ -254,7 +254,7 @@ fn predictions_stay_within_their_allocation_budgets() {
             true,
             Budget {
                 allocations: 30,
-                bytes: 12_500,
+                bytes: 12_800,
             },
         ),
         (

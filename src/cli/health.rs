@@ -1,4 +1,4 @@
-//! `hedgerow health`: whether the server on this machine is ready, by the exit code. For a container
+//! `hedgerow health`: whether the server on this machine is ready, or alive, by the exit code. For a container
 //! engine, whose images need no other program to ask with.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::client::{Client, Connection};
 use crate::config::Config;
 
-/// Say whether the server on this machine is ready: exit code 0 when it is, else 1.
+/// Say whether the server on this machine is ready, or alive: exit code 0 when it is, else 1.
 ///
 /// It asks the admin address of the configuration, as `hedgerow serve` would take it from the same
 /// file and the same variables.
@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Configuration file of the server, TOML.
     #[arg(long, value_name = "FILE", env = "HEDGEROW_CONFIG")]
     config: Option<PathBuf>,
+    /// Ask whether it answers at all, be it ready or not.
+    #[arg(long)]
+    alive: bool,
 }
 
 /// Asks, and prints what is answered.
@@ -26,17 +29,20 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return super::complain_of(&problems),
     };
-    match Connection::local(config.api.admin)
-        .client()
-        .and_then(|client| ask(&client))
-    {
+    let client = Connection::local(config.api.admin).client();
+    match client.and_then(|client| ask(&client, arguments.alive)) {
+        Ok(()) if arguments.alive => super::print("alive\n"),
         Ok(()) => super::print("ready\n"),
         Err(reason) => super::complain(&reason),
     }
 }
 
-fn ask(client: &Client) -> Result<(), String> {
-    client.get("/v2/health/ready").map(drop)
+fn ask(client: &Client, alive: bool) -> Result<(), String> {
+    let path = match alive {
+        true => "/v2/health/live",
+        false => "/v2/health/ready",
+    };
+    client.get(path).map(drop)
 }
 
 #[cfg(test)]
@@ -47,11 +53,13 @@ mod tests {
     #[test]
     fn a_server_is_ready_when_it_says_so() {
         for (answer, expected) in [(200, true), (503, false)] {
-            let (asked, requests) = with_server(&[(answer, "{}")], |connection| {
-                connection.client().and_then(|client| ask(&client))
-            });
-            assert_eq!(asked.is_ok(), expected, "{asked:?}");
-            assert!(requests[0].starts_with("GET /v2/health/ready "));
+            for (alive, path) in [(false, "ready"), (true, "live")] {
+                let (asked, requests) = with_server(&[(answer, "{}")], |connection| {
+                    connection.client().and_then(|client| ask(&client, alive))
+                });
+                assert_eq!(asked.is_ok(), expected, "{asked:?}");
+                assert!(requests[0].starts_with(&format!("GET /v2/health/{path} ")));
+            }
         }
     }
 

@@ -367,7 +367,7 @@ fn header(slot: Option<&str>, section: &str) -> String {
     }
 }
 
-const fn text(
+pub(super) const fn text(
     section: &'static str,
     name: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,

@@ -40,6 +40,9 @@ pub struct Flag {
     pub value: String,
 }
 
+/// Where SageMaker unpacks a model.
+const UNPACKED: &str = "/opt/ml/model";
+
 /// Bytes of a revision's files: above every ensemble that we met, below what would push a small
 /// machine into swapping.
 const MODEL_BYTES_MAX: u64 = 2 << 30;
@@ -124,6 +127,10 @@ impl Config {
                 });
             }
         }
+        config.source.slot = config
+            .source
+            .slot
+            .or_else(|| guessed_slot(Path::new(UNPACKED), &entries));
         check::listeners(&config, &entries, &mut problems);
         check::horizons(&config, &entries, &mut problems);
         check::exports(&config, &entries, &mut problems);
@@ -161,13 +168,18 @@ pub fn native_dir() -> PathBuf {
 /// The models folder unless told otherwise: where SageMaker unpacks a model, else `models`.
 fn models_dir() -> artifacts::dir::Settings {
     let mut settings = artifacts::dir::Settings::default();
-    let unpacked = Path::new("/opt/ml/model");
+    let unpacked = Path::new(UNPACKED);
     if unpacked.is_dir() {
         settings.dir = unpacked.to_path_buf();
-        // The files of one model, as SageMaker's archives mostly hold.
-        settings.slot = artifacts::dir::is_revision(unpacked).then(|| "model".to_string());
     }
     settings
+}
+
+/// The slot of what SageMaker unpacked, where that is the files of one model, as its archives mostly
+/// hold, and nobody named another folder.
+fn guessed_slot(unpacked: &Path, entries: &[source::Entry]) -> Option<String> {
+    let is_named = entries.iter().any(|it| it.key.path() == "models.dir");
+    (!is_named && artifacts::dir::is_one_model(unpacked)).then(|| "model".to_string())
 }
 
 /// Who runs this process: the login name, or the number of the user where no name is set.

@@ -2,12 +2,11 @@
 //! our own: what an operator's platform sets for all its services, one of them may set otherwise.
 
 use super::source::{Entry, Value};
-use super::{Place, keys};
+use super::{Key, Place, keys};
 
 /// Variables that are the value of a key, the more general ones first.
-const PLAIN: [(&str, &str); 10] = [
+const PLAIN: [(&str, &str); 9] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "endpoint"),
-    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "endpoint"),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", "protocol"),
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "protocol"),
     ("OTEL_EXPORTER_OTLP_HEADERS", "headers"),
@@ -29,10 +28,20 @@ const SAMPLERS: [(&str, bool, Option<&str>); 6] = [
     ("parentbased_traceidratio", true, None),
 ];
 
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
+/// The endpoint as the variable of traces alone has it: HTTP appends nothing.
+static EXACT_ENDPOINT: Key = keys::text("trace", "endpoint", |c, v| {
+    c.trace.set_endpoint(v)?;
+    c.trace.exact = true;
+    Ok(())
+});
+
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const RATIO: &str = "OTEL_TRACES_SAMPLER_ARG";
 
-/// The values of variables. As the specification has it, an empty one is none.
+/// The values of variables. As the specification has it, an empty one is none. Where they turn traces
+/// off, the others are not looked at.
 pub fn entries(variables: &[(String, String)]) -> Vec<Entry> {
     let mut found = Vec::new();
     let of = |wanted: &str| {
@@ -40,17 +49,29 @@ pub fn entries(variables: &[(String, String)]) -> Vec<Entry> {
         let value = named.map(|(_, value)| value.trim());
         value.filter(|value| !value.is_empty())
     };
+    let entry = |variable: &str, key, value: &str| Entry {
+        key,
+        slot: None,
+        place: Place::Variable(variable.to_string()),
+        value: Value::Word(value.to_string()),
+    };
     let mut push = |variable: &str, key: &str, value: &str| {
         // Every key above is one.
         if let Ok(key) = keys::find(None, "trace", key) {
-            found.push(Entry {
-                key,
-                slot: None,
-                place: Place::Variable(variable.to_string()),
-                value: Value::Word(value.to_string()),
-            });
+            found.push(entry(variable, key, value));
         }
     };
+    let is_off = of("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_none = of("OTEL_TRACES_EXPORTER") == Some("none");
+    for (variable, off) in [
+        ("OTEL_SDK_DISABLED", is_off),
+        ("OTEL_TRACES_EXPORTER", is_none),
+    ] {
+        if off {
+            push(variable, "endpoint", "");
+            return found;
+        }
+    }
     for (variable, key) in PLAIN {
         if let Some(value) = of(variable) {
             push(variable, key, value);
@@ -81,17 +102,8 @@ pub fn entries(variables: &[(String, String)]) -> Vec<Entry> {
             }
         }
     }
-    let is_off = of("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    for (variable, off) in [
-        ("OTEL_SDK_DISABLED", is_off),
-        (
-            "OTEL_TRACES_EXPORTER",
-            of("OTEL_TRACES_EXPORTER") == Some("none"),
-        ),
-    ] {
-        if off {
-            push(variable, "endpoint", "");
-        }
+    if let Some(value) = of(ENDPOINT) {
+        found.push(entry(ENDPOINT, &EXACT_ENDPOINT, value));
     }
     found
 }
@@ -137,6 +149,32 @@ mod tests {
     }
 
     #[test]
+    fn the_endpoint_of_traces_alone_is_taken_as_it_is() {
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318");
+        for url in [
+            "http://b:4318",
+            "http://b:4318/",
+            "http://b:4318/in/v1/traces/",
+        ] {
+            let found = resolved(&[(ENDPOINT, url), general], "").unwrap();
+            assert_eq!(found.url(), url);
+            assert_eq!(found.protocol(), Protocol::Http);
+        }
+        assert_eq!(
+            resolved(&[general], "").unwrap().url(),
+            "http://a:4318/v1/traces"
+        );
+        let ours = ("HEDGEROW__TRACE__ENDPOINT", "http://c:4318");
+        let found = resolved(&[(ENDPOINT, "http://b:4318"), ours], "").unwrap();
+        assert_eq!(found.url(), "http://c:4318/v1/traces");
+        let refused = resolved(&[(ENDPOINT, "b:4318")], "").unwrap_err();
+        assert!(
+            refused.starts_with("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: expected an address"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn samplers_have_their_standard_names() {
         for (sampler, by_parent, ratio) in [
             ("always_on", false, 1.0),
@@ -164,6 +202,9 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "none"),
         ] {
             assert_eq!(resolved(&[off], file).unwrap().endpoint, "");
+            // What is off may be broken.
+            let broken = [off, ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317")];
+            assert_eq!(resolved(&broken, "").unwrap().endpoint, "");
         }
         let empty = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),

@@ -70,6 +70,37 @@ fn a_platform_says_the_port_and_our_own_variables_override_it() {
 }
 
 #[test]
+fn the_slot_is_guessed_only_of_one_models_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let add = |path: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    };
+    let guessed = |entries: &[source::Entry]| guessed_slot(dir.path(), entries);
+    assert_eq!(guessed(&[]), None);
+    add("model.txt");
+    add("code/inference.py");
+    assert_eq!(guessed(&[]).as_deref(), Some("model"));
+    // Another folder has another slot, or none.
+    let flag = Flag {
+        name: "DIR",
+        section: "models",
+        key: "dir",
+        value: "elsewhere".to_string(),
+    };
+    let named = source::from_flags(&[flag], &mut Vec::new());
+    assert_eq!(guessed(&named), None);
+    for beside in ["fraud/1/model.txt", "2/model.txt"] {
+        add(beside);
+        assert_eq!(guessed(&[]), None, "{beside}");
+        let first = beside.split('/').next().unwrap();
+        std::fs::remove_dir_all(dir.path().join(first)).unwrap();
+        assert_eq!(guessed(&[]).as_deref(), Some("model"));
+    }
+}
+
+#[test]
 fn values_are_read_by_the_type_of_their_key() {
     let config = good(
         "[models]\nverify = true\nbytes_max = 0x10_00\nnative_dir = \"/opt/native\"",

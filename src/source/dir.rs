@@ -125,9 +125,9 @@ pub fn start(
     repository
 }
 
-/// Whether a folder holds files itself, and not only folders.
-pub fn is_revision(dir: &Path) -> bool {
-    folder::is_revision(dir)
+/// Whether a folder holds the files of one model, and neither revisions nor slots.
+pub fn is_one_model(dir: &Path) -> bool {
+    folder::is_one_model(dir)
 }
 
 /// Whether a folder of this name is taken for a slot.

@@ -297,11 +297,8 @@ impl Trace {
         let start = self.offset(call.start);
         let end = start.saturating_add(nanoseconds(call.took));
         earliest(&marks.call_start, start);
-        // Its first end is not above what is unset.
-        if marks.calls.fetch_add(1, Ordering::AcqRel) == 0 {
-            marks.call_end.store(end, Ordering::Release);
-        }
         marks.call_end.fetch_max(end, Ordering::AcqRel);
+        marks.calls.fetch_add(1, Ordering::AcqRel);
         marks
             .call_rows
             .fetch_max(call.rows as u64, Ordering::Relaxed);

@@ -221,13 +221,18 @@ def test_the_sidecar_serves_on_loopback_and_sockets(server, sidecar, tmp_path):
         capture_output=True,
     )
     assert asked.returncode == 0
-    probe = container["startupProbe"]["exec"]["command"]
-    assert probe[0] == "hedgerow"
-    probe = [it.replace("/etc", f"{tmp_path}/etc") for it in probe]
+    probes = [container[kind]["exec"]["command"] for kind in ("startupProbe", "livenessProbe")]
     env = {"HEDGEROW__SERVER__ADMIN": running.addresses["admin"]}
-    assert subprocess.run([BINARY, *probe[1:]], env=env, capture_output=True).returncode == 0
+
+    def codes():
+        for command in probes:
+            assert command[0] == "hedgerow"
+            arguments = [it.replace("/etc", f"{tmp_path}/etc") for it in command[1:]]
+            yield subprocess.run([BINARY, *arguments], env=env, capture_output=True).returncode
+
+    assert list(codes()) == [0, 0]
     assert running.stop() == 0
-    assert subprocess.run([BINARY, *probe[1:]], env=env, capture_output=True).returncode != 0
+    assert 0 not in codes()
 
 
 def queries():
@@ -242,7 +247,7 @@ def queries():
     for rule in adapter["rules"]["custom"]:
         series = re.match(r"\w+", rule["seriesQuery"])[0]
         expanded = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
-        matchers = 'namespace="serving",pod=~"shop-hedgerow-a|shop-hedgerow-b"'
+        matchers = 'namespace="serving",pod=~"shop-hedgerow-7c9d-a+|shop-hedgerow-7c9d-b+"'
         yield rule.get("name", {}).get("as", series), expanded.replace("<<.LabelMatchers>>", matchers)
 
 
@@ -267,12 +272,14 @@ def test_scaling_is_told_a_number_while_a_pod_is_scraped(tmp_path):
 
     def series(latencies, queued):
         for pod, latency in latencies.items():
-            labels = f'namespace="serving",pod="shop-hedgerow-{pod}"'
+            labels = f'namespace="serving",pod="shop-hedgerow-7c9d-{pod * 5}"'
             for slot, value in latency.items():
                 yield f'hedgerow_latency_seconds{{{labels},slot="{slot}",quantile="0.95"}}', value
                 yield f'hedgerow_latency_seconds{{{labels},slot="{slot}",quantile="0.99"}}', 9
             yield f"hedgerow_rows_in_flight{{{labels}}}", queued
-        # Somebody else's.
+        # Somebody else's: another namespace, Flagger's primary, another release.
+        for pod in ("primary-7c9d-aaaaa", "fraud-7c9d-aaaaa"):
+            yield f'hedgerow_rows_in_flight{{namespace="serving",pod="shop-hedgerow-{pod}"}}', 7
         yield 'hedgerow_latency_seconds{namespace="other",pod="x-y",slot="z",quantile="0.95"}', 7
         yield 'hedgerow_rows_in_flight{namespace="other",pod="x-y"}', 7
 
@@ -280,7 +287,7 @@ def test_scaling_is_told_a_number_while_a_pod_is_scraped(tmp_path):
         return [] if value is None else [{"labels": "{}", "value": value}]
 
     def each(a, b):
-        return [{"labels": '{pod="shop-hedgerow-a"}', "value": a}, {"labels": '{pod="shop-hedgerow-b"}', "value": b}]
+        return [{"labels": '{pod="shop-hedgerow-7c9d-aaaaa"}', "value": a}, {"labels": '{pod="shop-hedgerow-7c9d-bbbbb"}', "value": b}]
 
     busy = {"a": {"fraud": 0.004, "churn": 0.008}, "b": {"fraud": 0.002, "churn": 0.001}}
     idle = {pod: dict.fromkeys(slots, 0) for pod, slots in busy.items()}

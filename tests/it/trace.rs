@@ -421,3 +421,39 @@ async fn a_receiver_that_is_away_costs_no_answer() {
         assert_eq!(counts.dropped + counts.failed, 20);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_never_answers_does_not_hold_up_the_end() {
+    use hedgerow::telemetry::trace::Protocol;
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let models = tempfile::tempdir().unwrap();
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = Settings {
+            protocol: Some(protocol),
+            batch_max: 1,
+            // Longer than the test.
+            timeout_ms: 3_600_000,
+            ..all()
+        };
+        let running = start(traced(&models, receiver.local_addr().unwrap(), settings)).await;
+        add_gated(&running, "echo");
+        let (tracer, supervisor) = (running.shared.tracer.clone(), running.supervisor.clone());
+        for _ in 0..3 {
+            assert_eq!(ask(&running, "echo", "").await.0, 200);
+        }
+        // One is tried before the stop, two wait.
+        let _held = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = receiver.accept().unwrap();
+            stream.read_exact(&mut [0; 16]).unwrap();
+            (receiver, stream)
+        })
+        .await
+        .unwrap();
+        running.stop().await.unwrap();
+        let tracer = tracer.unwrap();
+        assert_eq!(tracer.counts().failed, 3, "{protocol:?}");
+        // The thread ends, in order: no runtime can end under it.
+        assert!(tracer.close(Duration::from_secs(10)));
+        assert_eq!(supervisor.failure(), None);
+    }
+}

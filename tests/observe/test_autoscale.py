@@ -15,7 +15,7 @@ def show(tmp_path_factory):
     show.stop()
 
 
-def test_both_queries_and_the_gauge_give_the_clients_p95_then_0_then_nothing(show):
+def test_the_charts_queries_and_the_histogram_give_the_clients_p95_then_0_then_nothing(show):
     step = show.step(0.3, 1)
     assert step.count > 10
     assert disagreements(step, show.bounds()) == []
@@ -23,8 +23,8 @@ def test_both_queries_and_the_gauge_give_the_clients_p95_then_0_then_nothing(sho
     idle = show.step(0.0, 1)
     assert idle.count == 0
     assert math.isnan(idle.values["bare"])
-    read = [idle.values[name] for name in ("adapter", "keda", "gauge", "queued")]
-    assert read == [0.0, 0.0, 0.0, 0.0]
+    read = [idle.values[name] for name in ("pod", "all", "adapter", "keda", "rows")]
+    assert read == [0.0] * 5
 
     assert set(show.gone().values.values()) == {None}
 

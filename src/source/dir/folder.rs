@@ -82,6 +82,16 @@ pub(super) fn is_revision(dir: &Path) -> bool {
     inside.any(is_file)
 }
 
+/// Whether a folder holds the files of one model, and neither revisions nor slots.
+pub(super) fn is_one_model(dir: &Path) -> bool {
+    let no_slots = || scan(dir, None).is_ok_and(|(slots, _)| slots.is_empty());
+    let no_revisions = || {
+        let inside = std::fs::read_dir(dir);
+        inside.is_ok_and(|inside| revisions(inside, &mut Vec::new()).is_empty())
+    };
+    is_revision(dir) && no_slots() && no_revisions()
+}
+
 fn listing(dir: &Path) -> std::io::Result<Listing> {
     let mut files = vec![(String::new(), 0, std::fs::metadata(dir)?.modified()?)];
     for entry in std::fs::read_dir(dir)? {

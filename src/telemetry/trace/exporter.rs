@@ -21,7 +21,7 @@ use ureq::Agent;
 use ureq::http::header;
 
 use super::{Counters, Headers, Protocol, Settings, Trace, spans};
-use crate::task::Supervisor;
+use crate::task::{Priority, Supervisor};
 
 /// Makes spans of what the queue has, and sends them.
 pub struct Exporter {
@@ -33,6 +33,10 @@ pub struct Exporter {
     batch_wait: Duration,
     timeout: Duration,
     supervisor: Supervisor,
+    /// The thread's timers belong to it.
+    runtime: Handle,
+    /// When it gives up what is left; set once, when the server stops.
+    end: Option<Instant>,
     /// Whether the last export failed: it is said once.
     away: bool,
 }
@@ -41,7 +45,6 @@ enum Client {
     Grpc {
         client: TraceServiceClient<Channel>,
         headers: Headers,
-        runtime: Handle,
     },
     Http {
         agent: Agent,
@@ -91,6 +94,8 @@ impl Exporter {
             timeout: Duration::from_millis(settings.timeout_ms),
             client: Client::new(settings)?,
             supervisor: supervisor.clone(),
+            runtime: Handle::try_current().map_err(|error| error.to_string())?,
+            end: None,
             away: false,
         })
     }
@@ -99,11 +104,8 @@ impl Exporter {
     pub fn run(mut self) {
         let mut batch: Vec<Arc<Trace>> = Vec::new();
         let mut since = Instant::now();
-        let mut end = None;
         loop {
-            if self.supervisor.is_stopping() {
-                end = end.or_else(|| Some(Instant::now() + FLUSH));
-            }
+            let stops = self.end().is_some();
             while batch.len() < self.batch_max
                 && let Ok(trace) = self.receiver.try_recv()
             {
@@ -113,11 +115,11 @@ impl Exporter {
                 batch.push(trace);
             }
             let full = batch.len() >= self.batch_max;
-            let due = !batch.is_empty() && (end.is_some() || since.elapsed() >= self.batch_wait);
+            let due = !batch.is_empty() && (stops || since.elapsed() >= self.batch_wait);
             if full || due {
-                self.export(&batch, end);
+                self.export(&batch);
                 batch.clear();
-            } else if end.is_some() {
+            } else if stops {
                 return;
             } else {
                 std::thread::sleep(LOOK);
@@ -125,19 +127,25 @@ impl Exporter {
         }
     }
 
+    /// When to give up, once the server stops.
+    fn end(&mut self) -> Option<Instant> {
+        if self.end.is_none() && self.supervisor.is_stopping() {
+            self.end = Some(Instant::now() + FLUSH);
+        }
+        self.end
+    }
+
     /// Sends a batch, or gives it up.
-    fn export(&mut self, batch: &[Arc<Trace>], mut end: Option<Instant>) {
+    fn export(&mut self, batch: &[Arc<Trace>]) {
         let count = batch.len() as u64;
         let spans = batch.iter().flat_map(|trace| spans::spans(trace));
         let request = spans::request(&self.resource, spans.collect());
         let mut pause = PAUSE;
         for attempt in 1..=TRIES {
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let timeout = left.map_or(self.timeout, |left| left.min(self.timeout));
-            if timeout.is_zero() {
+            if self.end().is_some_and(|end| end <= Instant::now()) {
                 break;
             }
-            let failure = match self.client.export(&request, timeout) {
+            let failure = match self.attempt(&request) {
                 Ok(refused) => {
                     self.counters.exported.fetch_add(count, Ordering::Relaxed);
                     return self.note_success(refused);
@@ -149,16 +157,31 @@ impl Exporter {
                 break;
             }
             let until = Instant::now() + pause;
-            while Instant::now() < until && end.is_none() {
+            while Instant::now() < until && self.end().is_none() {
                 std::thread::sleep(LOOK);
-                if self.supervisor.is_stopping() {
-                    // The last try.
-                    end = Some(Instant::now() + FLUSH);
-                }
             }
             pause *= 2;
         }
         self.counters.failed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// One try. It ends with the time that is left, though it may have begun before the server stopped.
+    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Result<Option<String>, Failure> {
+        let (client, supervisor, timeout) = (&self.client, &self.supervisor, self.timeout);
+        let end = &mut self.end;
+        let late = || Err(Failure::again("no answer in time".to_string()));
+        self.runtime.block_on(async {
+            let given_up = async {
+                supervisor.stopping().await;
+                let end = *end.get_or_insert_with(|| Instant::now() + FLUSH);
+                tokio::time::sleep_until(end.into()).await;
+            };
+            tokio::select! {
+                answer = client.export(request, timeout, supervisor) => answer,
+                () = tokio::time::sleep(timeout) => late(),
+                () = given_up => late(),
+            }
+        })
     }
 
     fn note_success(&mut self, refused: Option<String>) {
@@ -201,44 +224,41 @@ impl Client {
                 headers: settings.headers,
             });
         }
-        let runtime = Handle::try_current().map_err(|error| error.to_string())?;
         let endpoint = Endpoint::from_shared(settings.endpoint)
             .and_then(|it| it.user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION"))))
             .map_err(|_| "trace.endpoint: not an address".to_string())?;
         Ok(Client::Grpc {
             client: TraceServiceClient::new(endpoint.connect_lazy()),
             headers: settings.headers,
-            runtime,
         })
     }
 
     /// Sends spans, and says why the receiver refused some of them.
-    fn export(
+    async fn export(
         &self,
         message: &ExportTraceServiceRequest,
         timeout: Duration,
+        supervisor: &Supervisor,
     ) -> Result<Option<String>, Failure> {
         let answer = match self {
-            Client::Grpc {
-                client,
-                headers,
-                runtime,
-            } => {
+            Client::Grpc { client, headers } => {
                 let request = with_metadata(message.clone(), headers)?;
-                let mut client = client.clone();
-                // Its timer belongs to the runtime.
-                let sent =
-                    async move { tokio::time::timeout(timeout, client.export(request)).await };
-                match runtime.block_on(sent) {
-                    Err(_elapsed) => return Err(Failure::again("no answer in time".to_string())),
-                    Ok(answer) => answer?.into_inner(),
-                }
+                client.clone().export(request).await?.into_inner()
             }
             Client::Http {
                 agent,
                 url,
                 headers,
-            } => post(agent, (url, headers), message, timeout)?,
+            } => {
+                let (agent, url, headers) = (agent.clone(), url.clone(), headers.clone());
+                let bytes = message.encode_to_vec();
+                // Its thread ends with the timeout, whether or not somebody waits for it.
+                let work = move || post(&agent, (&url, &headers), &bytes, timeout);
+                let again = |error: &dyn std::fmt::Display| Failure::again(error.to_string());
+                let answer = supervisor.work("post", Priority::Background, work);
+                let answer = answer.map_err(|error| again(&error))?.await;
+                answer.map_err(|error| again(&error))??
+            }
         };
         let refused = answer.partial_success.filter(|it| it.rejected_spans > 0);
         Ok(refused.map(|it| format!("{} spans: {}", it.rejected_spans, short(&it.error_message))))
@@ -266,7 +286,7 @@ fn with_metadata(
 fn post(
     agent: &Agent,
     (url, headers): (&str, &Headers),
-    message: &ExportTraceServiceRequest,
+    bytes: &[u8],
     timeout: Duration,
 ) -> Result<ExportTraceServiceResponse, Failure> {
     use std::io::Read as _;
@@ -278,7 +298,7 @@ fn post(
     }
     let request = request.config().timeout_global(Some(timeout)).build();
     let answer = request
-        .send(message.encode_to_vec())
+        .send(bytes)
         .map_err(|error| Failure::again(error.to_string()))?;
     let status = answer.status().as_u16();
     let mut bytes = Vec::new();

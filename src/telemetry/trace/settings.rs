@@ -10,6 +10,8 @@ use ureq::http::{HeaderName, HeaderValue};
 pub struct Settings {
     /// `http://host:port` of an OTLP receiver, perhaps with a path; empty: nothing is traced.
     pub endpoint: String,
+    /// Whether HTTP sends spans to the endpoint as it is: see [`Settings::url`].
+    pub exact: bool,
     /// `None` goes by the endpoint: see [`Settings::protocol`].
     pub protocol: Option<Protocol>,
     pub headers: Headers,
@@ -52,6 +54,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             endpoint: String::new(),
+            exact: false,
             protocol: None,
             headers: Headers::default(),
             sample_ratio: 0.01,
@@ -70,16 +73,22 @@ impl Settings {
     /// The protocol that is set, or the one of the endpoint: HTTP where its port is 4318 or its path
     /// ends as HTTP's, else gRPC.
     pub fn protocol(&self) -> Protocol {
-        let endpoint = self.endpoint.trim_end_matches('/');
+        let has_path = self.endpoint.trim_end_matches('/').ends_with(PATH);
+        // Between the scheme's two slashes and the next one.
+        let host = self.endpoint.split('/').nth(2).unwrap_or_default();
         match self.protocol {
             Some(protocol) => protocol,
-            None if endpoint.ends_with(PATH) || endpoint.ends_with(HTTP_PORT) => Protocol::Http,
+            None if has_path || host.ends_with(HTTP_PORT) => Protocol::Http,
             None => Protocol::Grpc,
         }
     }
 
-    /// Where HTTP sends spans: the endpoint with `/v1/traces` behind it, unless that is there.
+    /// Where HTTP sends spans: the endpoint with `/v1/traces` behind it, unless that is there or the
+    /// endpoint is exact.
     pub fn url(&self) -> String {
+        if self.exact {
+            return self.endpoint.clone();
+        }
         let base = self.endpoint.trim_end_matches('/');
         match base.ends_with(PATH) {
             true => base.to_string(),
@@ -124,6 +133,7 @@ impl Settings {
             );
         }
         self.endpoint = text.to_string();
+        self.exact = false;
         Ok(())
     }
 }
@@ -194,6 +204,11 @@ mod tests {
             ("http://a:4317", Protocol::Grpc, "http://a:4317/v1/traces"),
             ("http://a:4318", Protocol::Http, "http://a:4318/v1/traces"),
             ("http://a:4318/", Protocol::Http, "http://a:4318/v1/traces"),
+            (
+                "http://a:4318/otlp",
+                Protocol::Http,
+                "http://a:4318/otlp/v1/traces",
+            ),
             (
                 "https://a/otlp/v1/traces",
                 Protocol::Http,
