@@ -152,7 +152,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
             "server.answers_bytes_max",
             settings.answers_bytes_max,
         )),
-        aside: Aside::new(&supervisor),
+        aside: Aside::new(&supervisor, settings.workers),
         connections: Arc::default(),
         tracer,
     };
@@ -363,6 +363,8 @@ impl Listeners {
             busy_poll_us: shared.settings.busy_poll_us,
             idle: Duration::from_millis(shared.settings.idle_timeout_ms),
             write: Duration::from_millis(shared.settings.write_timeout_ms),
+            // Before a drain gives up.
+            take: Duration::from_millis(shared.settings.drain_timeout_ms / 2),
         };
         let clients = start(settings, &shared.connections)?;
         let one = workers::Settings {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 
@@ -22,7 +22,7 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// One gRPC message, then its trailers.
     Message(Option<Bytes>, Option<HeaderMap>),
-    /// Of a route that is not a prediction.
+    /// Of a route for operators, or of a stream.
     Routed(axum::body::Body),
 }
 
@@ -49,7 +49,7 @@ const SMALL: usize = 4 << 10;
 const PACKED_SMALL: usize = 16 << 10;
 /// Memory taken at once for a body that says it is this large or larger.
 const RESERVED_MAX: usize = 1 << 20;
-/// Bytes of an answer that a connection gets at a time.
+/// Bytes of an answer that a connection gets at a time, and of what is unpacked before it is charged.
 const PIECE: usize = 64 << 10;
 
 impl Budget {
@@ -137,27 +137,47 @@ impl std::ops::Deref for Held {
     }
 }
 
-/// Unpacks gzip, up to `limit` bytes.
+/// Unpacks gzip, up to `limit` bytes. What comes out is charged piece by piece.
 ///
 /// # Errors
-/// [`Code::InvalidArgument`] when it is not whole, [`Code::TooLarge`].
-pub fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, Error> {
+/// [`Code::InvalidArgument`] when it is not whole, [`Code::TooLarge`], [`Code::Overloaded`] without
+/// room.
+pub fn gunzip(bytes: &[u8], limit: usize, charge: &mut Charge) -> Result<Bytes, Error> {
     let mut out = Vec::new();
     let mut decoder = flate2::read::MultiGzDecoder::new(bytes).take(limit as u64 + 1);
-    decoder
-        .read_to_end(&mut out)
-        .map_err(|_| Error::invalid("the body is not whole gzip data"))?;
-    if out.len() > limit {
-        return Err(too_large(limit));
+    loop {
+        let mut piece = decoder.by_ref().take(PIECE as u64);
+        let read = piece
+            .read_to_end(&mut out)
+            .map_err(|_| Error::invalid("the body is not whole gzip data"))?;
+        if out.len() > limit {
+            return Err(too_large(limit));
+        }
+        if read == 0 {
+            return Ok(out.into());
+        }
+        charge.raise(out.len())?;
     }
-    Ok(out.into())
 }
 
 /// Unpacks a small body on the spot, if little comes out; `None` for all that is to be unpacked aside,
 /// broken ones among them.
-pub fn gunzip_small(bytes: &[u8], limit: usize) -> Option<Bytes> {
-    let small = bytes.len() <= PACKED_SMALL;
-    small.then(|| gunzip(bytes, limit.min(super::LARGE)).ok())?
+///
+/// # Errors
+/// [`Code::Overloaded`] without room.
+pub fn gunzip_small(
+    bytes: &[u8],
+    limit: usize,
+    charge: &mut Charge,
+) -> Result<Option<Bytes>, Error> {
+    if bytes.len() > PACKED_SMALL {
+        return Ok(None);
+    }
+    match gunzip(bytes, limit.min(super::LARGE), charge) {
+        Ok(out) => Ok(Some(out)),
+        Err(error) if error.code == Code::Overloaded => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Reads a whole body. `charge` holds its room for as long as the caller keeps it.
@@ -228,6 +248,23 @@ where
         return Ok(first);
     }
     Ok(rest.into())
+}
+
+/// The same answer with its body as a whole: of a route that does not stream.
+///
+/// # Errors
+/// [`Code::Internal`] when the body fails.
+pub async fn whole(response: Response<axum::body::Body>) -> Result<Response<Body>, Error> {
+    let (parts, body) = response.into_parts();
+    let collected = body.collect().await;
+    let collected = collected.map_err(|_| Error::internal("the answer broke off"))?;
+    let trailers = collected.trailers().cloned();
+    let bytes = Some(collected.to_bytes()).filter(|bytes| !bytes.is_empty());
+    let body = match trailers {
+        Some(_) => Body::Message(bytes, trailers),
+        None => Body::Whole(bytes),
+    };
+    Ok(Response::from_parts(parts, body))
 }
 
 /// Takes all, or of many bytes the first: a connection then buffers no more than it has room for.
@@ -356,6 +393,28 @@ mod tests {
         ] {
             assert_eq!(reading(frames, end, room).await, Err(code));
         }
+    }
+
+    #[test]
+    fn what_comes_out_of_gzip_is_charged_before_all_of_it_is_there() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap();
+        let packed = encoder.finish().unwrap();
+        let unpacked = |packed: &[u8], room| {
+            let budget = Arc::new(Budget::new("server.bodies_bytes_max", room));
+            let mut charge = Charge::new(&budget);
+            let out = gunzip(packed, 2 << 20, &mut charge).map(|out| out.len());
+            let charged = budget.used();
+            drop(charge);
+            assert_eq!(budget.used(), 0);
+            (out.map_err(|error| error.code), charged)
+        };
+        assert_eq!(unpacked(&packed, 1 << 20), (Ok(1 << 20), 1 << 20));
+        // There is no room long before the end, which is missing.
+        let cut = &packed[..packed.len() - 1];
+        let (out, charged) = unpacked(cut, 100_000);
+        assert_eq!((out, charged), (Err(Code::Overloaded), 2 * PIECE));
+        assert_eq!(unpacked(cut, 2 << 20).0, Err(Code::InvalidArgument));
     }
 
     #[tokio::test]

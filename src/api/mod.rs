@@ -97,13 +97,14 @@ pub struct Entrance {
     pub shared: Shared,
     router: Router,
     protocol: Protocol,
+    listener: Listener,
 }
 
 /// Decoding of large bodies, off the serving threads.
 #[derive(Clone, Debug)]
 pub struct Aside {
     supervisor: Supervisor,
-    /// As many at a time as there are cores: each may take several times its body's size.
+    /// As many at a time as there are serving threads: each may take several times its body's size.
     places: Arc<Semaphore>,
 }
 
@@ -236,6 +237,7 @@ impl Entrance {
             router: http::router(shared.clone(), listener),
             shared,
             protocol: Protocol::Http,
+            listener,
         }
     }
 
@@ -245,33 +247,30 @@ impl Entrance {
             router: grpc::router(shared.clone()),
             shared,
             protocol: Protocol::Grpc,
+            listener: Listener::Public,
         }
     }
 
     /// Answers a request of a connection that counts what of it is `unsent`.
     pub async fn answer(&self, request: Request<Incoming>, unsent: &Arc<Unsent>) -> Response<Body> {
-        let (shared, router) = (&self.shared, &self.router);
-        let mut response = match self.protocol {
-            Protocol::Http => http::answer(shared, router, request).await,
-            Protocol::Grpc => grpc::answer(shared, router, request).await,
-        };
-        match unsent.hold(response.body_mut(), &shared.answers) {
-            Ok(()) => response,
-            Err(error) => match self.protocol {
-                Protocol::Http => http::error_response(&error),
-                Protocol::Grpc => grpc::refusal(error),
-            },
+        match self.protocol {
+            Protocol::Http => http::answer(self, request, unsent).await,
+            Protocol::Grpc => grpc::answer(self, request, unsent).await,
         }
     }
 }
 
 impl Aside {
-    /// Decodes on threads of the supervisor.
-    pub fn new(supervisor: &Supervisor) -> Aside {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    /// Decodes on threads of the supervisor, `workers` bodies at a time; 0 means one per core. The
+    /// cores of a node may be many more than what a container has memory for.
+    pub fn new(supervisor: &Supervisor, workers: usize) -> Aside {
+        let places = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers.min(Semaphore::MAX_PERMITS),
+        };
         Aside {
             supervisor: supervisor.clone(),
-            places: Arc::new(Semaphore::new(cores)),
+            places: Arc::new(Semaphore::new(places)),
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn http<'a>(
     received: Instant,
 ) -> Option<Open<'a>> {
     let tracer = shared.tracer.as_ref()?;
-    if route.is_none() && is_probe(parts.uri.path()) {
+    if route.is_none() && is_probe(&parts.method, parts.uri.path()) {
         return None;
     }
     tracer.begin(received, parent(&parts.headers), || {
@@ -143,11 +143,13 @@ fn state(headers: &HeaderMap) -> String {
     }
 }
 
-fn is_probe(path: &str) -> bool {
-    path == "/metrics"
-        || path == "/health"
+/// Probes of orchestrators, and the page that is scraped. TensorFlow Serving's are of a model's state.
+fn is_probe(method: &Method, path: &str) -> bool {
+    let of_v1 = |rest: &str| method == Method::GET && !rest.contains('/');
+    ["/metrics", "/health", "/ping"].contains(&path)
         || path.starts_with("/v2/health/")
         || path.ends_with("/ready")
+        || path.strip_prefix("/v1/models/").is_some_and(of_v1)
 }
 
 fn http_call(parts: &Parts, route: Option<&'static str>) -> Call {

@@ -73,6 +73,8 @@ pub struct Settings {
     pub idle: Duration,
     /// For a client to go on reading.
     pub write: Duration,
+    /// For a client to take large answers that are computed, once its connection was told to close.
+    pub take: Duration,
 }
 
 /// For answers to be written after everything was asked to stop.
@@ -212,7 +214,7 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
     let stream = Patient::new(stream, settings.write);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let is_crowded = || open.1.open() >= settings.connections_max / 10 * 9;
+    let is_crowded = || open.1.open() >= settings.connections_max.saturating_mul(9).div_ceil(10);
     match until(connection.as_mut(), &stop, &asked, &settings, is_crowded).await {
         Until::Ended(Ok(())) => {}
         Until::Ended(Err(error)) => {
@@ -224,12 +226,12 @@ async fn serve(connection: Connection, stop: Supervisor, spin: Spin) {
         Until::Closed(Closed::Idle) => {
             open.1.close(Closed::Idle);
             connection.as_mut().graceful_shutdown();
-            finish(connection, &asked).await;
+            finish(connection, &asked, settings.take).await;
         }
         Until::Closed(reason) => open.1.close(reason),
         Until::Stopping => {
             connection.as_mut().graceful_shutdown();
-            finish(connection, &asked).await;
+            finish(connection, &asked, settings.take).await;
         }
     }
     drop(open);
@@ -255,15 +257,24 @@ fn slowness(error: &(dyn std::error::Error + 'static)) -> Option<Closed> {
 }
 
 /// Polls a connection that was told to close, while requests of it are in work and [`LINGER`] longer:
-/// a client of HTTP/2 that answers nothing would keep it open, and the server from ending.
-async fn finish<T>(mut connection: Pin<&mut impl Future<Output = T>>, asked: &Asked) {
-    let mut idle_since = Instant::now();
+/// a client of HTTP/2 that answers nothing would keep it open, and the server from ending. Large
+/// answers that are computed are in work until they are sent, for `take` at the most.
+async fn finish<T>(
+    mut connection: Pin<&mut impl Future<Output = T>>,
+    asked: &Asked,
+    take: Duration,
+) {
+    let mut computed_since = Instant::now();
+    let mut idle_since = computed_since;
     loop {
         tokio::select! {
             _ended = connection.as_mut() => return,
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
         if asked.in_flight.load(Ordering::Relaxed) > 0 {
+            computed_since = Instant::now();
+            idle_since = computed_since;
+        } else if asked.unsent.any() && computed_since.elapsed() < take {
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= LINGER {
             return;

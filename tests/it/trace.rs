@@ -264,8 +264,13 @@ async fn who_is_not_sampled_is_not_exported() {
     // The caller decided, though the ratio is 1.
     assert_eq!(ask(&running, "echo", &traceparent("00")).await, (200, None));
     // Probes and scrapes are no requests.
-    for path in ["GET /v2/health/ready", "GET /v2/models/echo/ready"] {
-        http(running.addresses.http, path, "", b"").await;
+    for path in [
+        "GET /v2/health/ready",
+        "GET /v2/models/echo/ready",
+        "GET /ping",
+        "GET /v1/models/echo",
+    ] {
+        assert_eq!(http(running.addresses.http, path, "", b"").await.0, 200);
     }
     metrics(&running).await;
     // Two contexts are none: the trace begins here.
@@ -304,8 +309,9 @@ async fn a_refusal_is_told_with_its_code() {
         .model_infer(grpc_request("echo", &[-1.0]))
         .await
         .unwrap_err();
-    let servers = received.servers(3).await;
-    let [unknown, routed, failed] = &servers[..] else {
+    http(running.addresses.http, "POST /invocations", "", b"{}").await;
+    let servers = received.servers(4).await;
+    let [unknown, routed, failed, invoked] = &servers[..] else {
         panic!("{servers:?}")
     };
     assert_eq!(text(unknown, "error.type"), "not_found");
@@ -318,6 +324,32 @@ async fn a_refusal_is_told_with_its_code() {
     assert_eq!((status.code, status.message.as_str()), (2, "internal"));
     assert_eq!(text(failed, "rpc.grpc.status_code"), "13");
     assert_eq!(text(failed, "hedgerow.slot"), "echo");
+    assert_eq!(invoked.name, "POST /invocations");
+    assert_eq!(text(invoked, "http.route"), "/invocations");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_room_is_told_as_refused() {
+    let models = tempfile::tempdir().unwrap();
+    let (receiver, received) = grpc_receiver().await;
+    let mut config = traced(&models, receiver, all());
+    config.api.answers_bytes_max = 1;
+    let running = start(config).await;
+    add_gated(&running, "echo");
+    let body = format!("{{\"instances\":[{}[1]]}}", "[1],".repeat(2000));
+    let path = "POST /v1/models/echo:predict";
+    let (status, _, text_of) = http(running.addresses.http, path, "", body.as_bytes()).await;
+    assert_eq!(status, 429, "{text_of}");
+    assert_eq!(running.shared.answers.refused(), 1);
+    let address = format!("http://{}", running.addresses.grpc);
+    let mut client = Client::connect(address).await.unwrap();
+    let refused = client.model_infer(grpc_request("echo", &[1.0; 2000])).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    assert_eq!(running.shared.answers.refused(), 2);
+    for span in received.servers(2).await {
+        assert_eq!(text(&span, "error.type"), "overloaded");
+    }
     running.stop().await.unwrap();
 }
 

@@ -57,7 +57,7 @@ pub fn decode_infer(message: pb::ModelInferRequest) -> Result<Tensors<'static>, 
 ///
 /// # Errors
 /// Names what is wrong and what was expected.
-pub fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
+fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
     Ok(Asked {
         revision: version(&message.model_version)?,
         slot: message.model_name,

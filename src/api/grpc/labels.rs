@@ -15,7 +15,7 @@ use crate::api::Shared;
 use crate::api::body::{self, Body, Charge};
 use crate::api::control::loop_of;
 use crate::api::feedback::{self, Scalar, Sent};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::rollout::feedback::Settled;
 use pb::outcome::{Target, Value as Given};
 
@@ -57,17 +57,12 @@ async fn read(
     deadline: Option<Instant>,
     (bytes, mut charge): (Bytes, Charge),
 ) -> Result<(Result<Labels, Error>, Charge), Error> {
-    let packing = Packing::of(headers).ok_or_else(|| {
-        Error::new(
-            Code::Unsupported,
-            "content-type and grpc-encoding: expected application/grpc, and gzip or identity",
-        )
-    })?;
+    let packing = Packing::of(headers)?;
     let limit = shared.settings.body_bytes_max;
     let (packed, message) = headless(bytes, packing)?;
     let small = match packed {
         false => (message.len() <= feedback::LARGE).then(|| message.clone()),
-        true => body::gunzip_small(&message, limit),
+        true => body::gunzip_small(&message, limit, &mut charge)?,
     };
     if let Some(message) = &small
         && count(message).is_ok_and(|count| count <= feedback::FEW)
@@ -77,10 +72,9 @@ async fn read(
     let work = move || {
         let message = match (small, packed) {
             (Some(message), _) => message,
-            (None, true) => body::gunzip(&message, limit)?,
+            (None, true) => body::gunzip(&message, limit, &mut charge)?,
             (None, false) => message,
         };
-        charge.raise(message.len())?;
         Ok((decode(message), charge))
     };
     shared.aside(deadline, work).await
@@ -89,7 +83,7 @@ async fn read(
 /// The labels of a message.
 ///
 /// # Errors
-/// [`Code::TooLarge`] when they are too many, before any is decoded.
+/// [`crate::error::Code::TooLarge`] when they are too many, before any is decoded.
 fn decode(message: Bytes) -> Result<Labels, Error> {
     feedback::check_count(count(&message)?)?;
     let request = pb::LabelRequest::decode(message).map_err(broken)?;
@@ -160,6 +154,7 @@ fn told(result: &Settled) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn labels_are_counted_before_they_are_decoded() {

@@ -17,20 +17,18 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use bytes::BufMut;
-use hyper::body::Incoming;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataValue;
-use tonic::service::interceptor::InterceptedService;
-use tonic::service::{Interceptor, Routes};
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge};
-use super::{Listener, Shared, feedback, trace};
+use super::{Entrance, Listener, Shared, Unsent, feedback, trace};
 use crate::error::{Code, Error};
 use crate::telemetry::trace::{Open, Trace};
 pub use infer::decode_infer;
@@ -59,19 +57,14 @@ struct Inference {
     shared: Shared,
 }
 
-/// When a request's headers were there, noted before its body is read.
-#[derive(Clone, Copy, Debug)]
-struct Received(Instant);
-
-/// Notes [`Received`].
-#[derive(Clone, Copy, Debug)]
-struct Stamp;
-
 /// The path of a prediction.
 const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// The trailer that says how a call ended.
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The header that says which compressions are read.
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// The path of labels.
 const LABEL: &str = "/hedgerow.v1.Feedback/Label";
@@ -82,18 +75,23 @@ const METHODS: [&str; 2] = ["/inference.GRPCInferenceService/", "/hedgerow.v1."]
 /// What comes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Answers a request: predictions and labels by straight lanes, all else by `router`.
-pub async fn answer(
-    shared: &Shared,
-    router: &Router,
-    request: axum::http::Request<Incoming>,
-) -> axum::http::Response<Body> {
+/// Answers a request: predictions and labels by straight lanes, all else by the router. What of it is
+/// large is counted as `unsent`; streams are not.
+pub async fn answer<B>(
+    entrance: &Entrance,
+    request: axum::http::Request<B>,
+    unsent: &Arc<Unsent>,
+) -> axum::http::Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
+{
     let received = Instant::now();
-    let (mut parts, body) = request.into_parts();
+    let shared = &entrance.shared;
+    let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if !METHODS.iter().any(|it| path.starts_with(it)) {
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
-        return routed(router, request).await;
+        return routed(&entrance.router, request).await.map(Body::Routed);
     }
     let open = trace::grpc(shared, &parts, received);
     // One block and no function of its own: a future within a future holds its arguments twice.
@@ -102,6 +100,11 @@ pub async fn answer(
             let refused = Error::new(Code::MethodNotAllowed, "method: expected POST");
             break 'answer Err(refused);
         }
+        let packing = match Packing::of(&parts.headers) {
+            Ok(packing) => Some(packing),
+            Err(error) if path == PREDICT => break 'answer Err(error),
+            Err(_) => None,
+        };
         // All methods of these services take one message: its limits are the same whoever decodes it.
         let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
         let mut charge = Charge::new(&shared.bodies);
@@ -116,21 +119,19 @@ pub async fn answer(
         if path == LABEL {
             break 'answer labels::label(shared, &parts.headers, received, (bytes, charge)).await;
         }
-        if path == PREDICT
-            && let Some(packing) = Packing::of(&parts.headers)
-        {
-            let body = (bytes, charge, packing);
+        if let (PREDICT, Some(packing)) = (path, packing) {
             let at = (received, open.as_ref().map(Open::trace));
-            break 'answer predict(shared, &parts.headers, at, body).await;
-        }
-        if let Some(open) = &open {
-            parts.extensions.insert(Arc::clone(open.trace()));
+            break 'answer predict(shared, &parts.headers, at, (bytes, charge, packing)).await;
         }
         let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
-        Ok(routed(router, request).await)
+        body::whole(routed(&entrance.router, request).await).await
     };
-    let error = answer.as_ref().err().map(|error| error.code);
+    let mut error = answer.as_ref().err().map(|error| error.code);
     let mut response = answer.unwrap_or_else(refusal);
+    if let Err(full) = unsent.hold(response.body_mut(), &shared.answers) {
+        error = Some(full.code);
+        response = refusal(full);
+    }
     if let Some(open) = open {
         trace::end_grpc(open, error, &mut response);
     }
@@ -140,9 +141,9 @@ pub async fn answer(
 async fn routed(
     router: &Router,
     request: axum::http::Request<axum::body::Body>,
-) -> axum::http::Response<Body> {
+) -> axum::http::Response<axum::body::Body> {
     match router.clone().oneshot(request).await {
-        Ok(response) => response.map(Body::Routed),
+        Ok(response) => response,
         Err(never) => match never {},
     }
 }
@@ -155,20 +156,34 @@ enum Packing {
 }
 
 impl Packing {
-    /// What the headers say; `None` for what the lanes do not know.
-    fn of(headers: &HeaderMap) -> Option<Packing> {
+    /// What the headers say.
+    ///
+    /// # Errors
+    /// [`Code::UnsupportedMedia`] for what is not gRPC, [`Code::Unsupported`] for messages that are no
+    /// protobuf or are compressed in another way.
+    fn of(headers: &HeaderMap) -> Result<Packing, Error> {
         let content = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let encoding = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
-        if !matches!(
-            content,
-            Some(b"application/grpc" | b"application/grpc+proto")
-        ) {
-            return None;
+        let codec = content.and_then(|it| it.strip_prefix(b"application/grpc"));
+        match codec {
+            // Parameters may follow.
+            Some(b"" | b"+proto" | [b';', ..]) => {}
+            Some(codec) if codec.starts_with(b"+proto;") => {}
+            Some([b'+', ..]) => {
+                let message = "content-type: expected application/grpc or application/grpc+proto";
+                return Err(Error::new(Code::Unsupported, message));
+            }
+            _ => {
+                let message = "content-type: expected application/grpc";
+                return Err(Error::new(Code::UnsupportedMedia, message));
+            }
         }
-        match encoding {
-            None | Some(b"identity") => Some(Packing::Plain),
-            Some(b"gzip") => Some(Packing::Gzip),
-            Some(_) => None,
+        match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+            None | Some(b"identity") => Ok(Packing::Plain),
+            Some(b"gzip") => Ok(Packing::Gzip),
+            Some(_) => {
+                let message = "grpc-encoding: expected gzip or identity";
+                Err(Error::new(Code::Unsupported, message))
+            }
         }
     }
 }
@@ -177,25 +192,25 @@ async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
     (received, trace): (Instant, Option<&Arc<Trace>>),
-    (bytes, charge, packing): (Bytes, Charge, Packing),
+    (bytes, mut charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
     let (packed, message) = headless(bytes, packing)?;
     let small = match packed {
         false if shared.is_large(message.len()) => None,
         false => Some(message.clone()),
-        true => body::gunzip_small(&message, limit),
+        true => body::gunzip_small(&message, limit, &mut charge)?,
     };
     let request = match small {
         Some(message) => infer::read(message)?,
         None => {
-            let mut charge = charge;
             let work = move || {
+                // Charged until it is decoded.
+                let mut charge = charge;
                 let message = match packed {
-                    true => body::gunzip(&message, limit)?,
+                    true => body::gunzip(&message, limit, &mut charge)?,
                     false => message,
                 };
-                charge.raise(message.len())?;
                 infer::read(message)
             };
             shared.aside(shared.deadline(received, None), work).await?
@@ -230,10 +245,21 @@ fn answered(bytes: Vec<u8>) -> axum::http::Response<Body> {
     response
 }
 
-/// An error as a whole answer.
-pub(super) fn refusal(error: Error) -> axum::http::Response<Body> {
+/// An error as a whole answer. What is not gRPC is told in HTTP as well, and what is not supported
+/// may be the compression.
+fn refusal(error: Error) -> axum::http::Response<Body> {
+    let code = error.code;
     let response = status(error).into_http::<tonic::body::Body>();
-    response.map(|_none| Body::Whole(None))
+    let mut response = response.map(|_none| Body::Whole(None));
+    match code {
+        Code::UnsupportedMedia => *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::Unsupported => {
+            let encodings = HeaderValue::from_static("gzip,identity");
+            response.headers_mut().insert(ACCEPT_ENCODING, encodings);
+        }
+        _ => {}
+    }
+    response
 }
 
 /// A body's one message, and whether it is packed.
@@ -256,7 +282,8 @@ fn headless(mut body: Bytes, packing: Packing) -> Result<(bool, Bytes), Error> {
     Ok((packed, body.split_off(PREFIX)))
 }
 
-/// The services as one router. Labels are not among them: they have a lane of their own.
+/// The services as one router. Labels are not among them, and predictions are not answered: they have
+/// lanes of their own.
 pub fn router(shared: Shared) -> Router {
     let gzip = CompressionEncoding::Gzip;
     let body_bytes_max = shared.settings.body_bytes_max;
@@ -272,7 +299,7 @@ pub fn router(shared: Shared) -> Router {
         .max_decoding_message_size(body_bytes_max)
         .accept_compressed(gzip)
         .send_compressed(gzip);
-    let routes = Routes::new(InterceptedService::new(inference, Stamp))
+    let routes = Routes::new(inference)
         .add_service(health)
         .add_service(rollout);
     with_reflection(routes).into_axum_router()
@@ -294,13 +321,6 @@ fn with_reflection(mut routes: Routes) -> Routes {
         Err(error) => tracing::error!(%error, "reflection v1alpha is off"),
     }
     routes
-}
-
-impl Interceptor for Stamp {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.extensions_mut().insert(Received(Instant::now()));
-        Ok(request)
-    }
 }
 
 #[tonic::async_trait]
@@ -341,23 +361,12 @@ impl GrpcInferenceService for Inference {
         reply(metadata::model(&self.shared.server, &request.into_inner()))
     }
 
+    /// Never asked: [`answer`] has a lane for predictions.
     async fn model_infer(
         &self,
-        request: Request<pb::ModelInferRequest>,
+        _request: Request<pb::ModelInferRequest>,
     ) -> Result<Response<pb::ModelInferResponse>, Status> {
-        let received = match request.extensions().get::<Received>() {
-            Some(received) => received.0,
-            None => Instant::now(),
-        };
-        let (metadata, extensions, message) = request.into_parts();
-        let trace = extensions.get::<Arc<Trace>>();
-        let headers = metadata.into_headers();
-        let request = infer::asked(message);
-        let answered = match request {
-            Ok(request) => infer::infer(&self.shared, &headers, (received, trace), request).await,
-            Err(error) => Err(error),
-        };
-        reply(answered)
+        Err(Status::internal("predictions have a lane of their own"))
     }
 
     async fn model_config(

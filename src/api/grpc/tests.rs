@@ -12,6 +12,7 @@ use pb::grpc_inference_service_client::GrpcInferenceServiceClient as Client;
 use pb::infer_parameter::ParameterChoice;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tower::util::BoxService;
 
 /// Two features, one split: 1 up to a = 0.5, else 2.
 const MODEL: &str = "tree
@@ -89,11 +90,26 @@ fn shared(supervisor: &Supervisor) -> Shared {
         )),
         bodies: Arc::new(Budget::new("server.bodies_bytes_max", 1 << 20)),
         answers: Arc::new(Budget::new("server.answers_bytes_max", 1 << 20)),
-        aside: Aside::new(supervisor),
+        aside: Aside::new(supervisor, 1),
         connections: Arc::default(),
         tracer: None,
     }
 }
+
+/// A client whose calls are answered as on a connection.
+fn client(shared: &Shared) -> Client<Lanes> {
+    let entrance = Arc::new(Entrance::grpc(shared.clone()));
+    Client::new(BoxService::new(tower::service_fn(move |request| {
+        let entrance = Arc::clone(&entrance);
+        async move { Ok(answer(&entrance, request, &Arc::default()).await) }
+    })))
+}
+
+type Lanes = BoxService<
+    axum::http::Request<tonic::body::Body>,
+    axum::http::Response<Body>,
+    std::convert::Infallible,
+>;
 
 fn request() -> pb::ModelInferRequest {
     pb::ModelInferRequest {
@@ -116,7 +132,7 @@ fn request() -> pb::ModelInferRequest {
 async fn a_request_is_answered_as_it_came() {
     let supervisor = Supervisor::default();
     let shared = shared(&supervisor);
-    let mut client = Client::new(router(shared.clone()))
+    let mut client = client(&shared)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
     let typed = client.model_infer(request()).await.unwrap().into_inner();
@@ -167,7 +183,7 @@ async fn a_request_is_answered_as_it_came() {
 #[tokio::test]
 async fn what_is_wrong_has_its_status() {
     let supervisor = Supervisor::default();
-    let mut client = Client::new(router(shared(&supervisor)));
+    let mut client = client(&shared(&supervisor));
     let mut check = async |change: &dyn Fn(&mut Request<pb::ModelInferRequest>), expected| {
         let mut request = Request::new(request());
         change(&mut request);
@@ -230,7 +246,7 @@ async fn what_is_wrong_has_its_status() {
 async fn models_and_health_are_told() {
     let supervisor = Supervisor::default();
     let shared = shared(&supervisor);
-    let mut client = Client::new(router(shared.clone()));
+    let mut client = client(&shared);
     let name = "m".to_string();
     let asked = pb::ModelMetadataRequest {
         name: name.clone(),
@@ -292,6 +308,35 @@ async fn models_and_health_are_told() {
         health.check(asked("")).await.unwrap().into_inner().status,
         2
     );
+}
+
+#[test]
+fn only_grpc_is_read_and_what_is_read_is_told() {
+    let of = |content: &'static str, encoding: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+        headers.insert("grpc-encoding", HeaderValue::from_static(encoding));
+        Packing::of(&headers)
+    };
+    for content in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "application/grpc+proto;charset=utf-8",
+    ] {
+        assert_eq!(of(content, "identity"), Ok(Packing::Plain), "{content}");
+        assert_eq!(of(content, "gzip"), Ok(Packing::Gzip), "{content}");
+        let refused = refusal(of(content, "zstd").unwrap_err());
+        assert_eq!(refused.headers()["grpc-status"], "12");
+        assert_eq!(refused.headers()["grpc-accept-encoding"], "gzip,identity");
+    }
+    let json = of("application/grpc+json", "identity").unwrap_err();
+    assert_eq!(json.code, Code::Unsupported);
+    for content in ["text/plain", "application/grpc-web", "application/json", ""] {
+        let refused = refusal(of(content, "identity").unwrap_err());
+        assert_eq!(refused.status(), 415, "{content}");
+    }
+    assert!(Packing::of(&HeaderMap::new()).is_err());
 }
 
 #[test]

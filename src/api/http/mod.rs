@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::body::{self, Body, Charge, Held};
-use super::{Listener, Shared, trace};
+use super::{Entrance, Listener, Shared, Unsent, trace};
 use crate::drift::Drift;
 use crate::error::{Code, Error};
 use crate::telemetry::metrics;
@@ -44,7 +44,7 @@ struct Context {
 /// The answer of a route.
 type Routed = Result<axum::response::Response, Error>;
 
-/// The answer to a prediction request.
+/// The answer to a request.
 type Answer = Result<Response<Body>, Error>;
 
 /// What the path of a prediction request says, as it is written.
@@ -151,37 +151,54 @@ pub fn router(shared: Shared, listener: Listener) -> Router {
         .with_state(context)
 }
 
-/// Answers a request: predictions by a straight lane, all else by `router`.
+/// Answers a request: predictions by a straight lane, all else by the router. What of it is large is
+/// counted as `unsent`.
 pub async fn answer(
-    shared: &Shared,
-    router: &Router,
+    entrance: &Entrance,
     request: Request<Incoming>,
+    unsent: &Arc<Unsent>,
 ) -> Response<Body> {
     let received = Instant::now();
+    let shared = &entrance.shared;
     let (parts, body) = request.into_parts();
-    if parts.method == Method::POST
-        && let Some(target) = Target::of(parts.uri.path())
-    {
-        let open = trace::http(shared, &parts, Some(target.route()), received);
-        let at = (received, open.as_ref().map(Open::trace));
-        let answer = predict(shared, &target, &parts.headers, at, body).await;
-        let error = answer.as_ref().err().map(|error| error.code);
-        let mut response = answer.unwrap_or_else(|error| error_response(&error));
-        if let Some(open) = open {
-            trace::end_http(open, error, &mut response);
-        }
-        return response;
-    }
-    let open = trace::http(shared, &parts, None, received);
-    let request = Request::from_parts(parts, axum::body::Body::new(body));
-    let mut response = match router.clone().oneshot(request).await {
-        Ok(response) => response.map(Body::Routed),
-        Err(never) => match never {},
+    let target = match parts.method == Method::POST {
+        true => Target::of(parts.uri.path()),
+        false => None,
     };
+    let route = target.as_ref().map(Target::route);
+    let open = trace::http(shared, &parts, route, received);
+    let answer = match target {
+        Some(target) => {
+            let at = (received, open.as_ref().map(Open::trace));
+            predict(shared, &target, &parts.headers, at, body).await
+        }
+        None => {
+            let request = Request::from_parts(parts, axum::body::Body::new(body));
+            routed(entrance, request).await
+        }
+    };
+    let mut error = answer.as_ref().err().map(|error| error.code);
+    let mut response = answer.unwrap_or_else(|error| error_response(&error));
+    if let Err(full) = unsent.hold(response.body_mut(), &shared.answers) {
+        error = Some(full.code);
+        response = error_response(&full);
+    }
     if let Some(open) = open {
-        trace::end_http(open, None, &mut response);
+        trace::end_http(open, error, &mut response);
     }
     response
+}
+
+async fn routed(entrance: &Entrance, request: axum::extract::Request) -> Answer {
+    let response = match entrance.router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    match entrance.listener {
+        Listener::Public => body::whole(response).await,
+        // The metrics are answered however much room clients took.
+        Listener::Admin => Ok(response.map(Body::Routed)),
+    }
 }
 
 async fn predict(
@@ -245,6 +262,9 @@ impl<'a> Target<'a> {
 
     /// Its path without what it names.
     fn route(&self) -> &'static str {
+        if self.slot.is_none() {
+            return "/invocations";
+        }
         match (self.dialect, self.version) {
             (Dialect::V2, None) => "/v2/models/{model}/infer",
             (Dialect::V2, Some(_)) => "/v2/models/{model}/versions/{version}/infer",
@@ -389,12 +409,11 @@ async fn unpacked(
     deadline: Option<Instant>,
 ) -> Result<Held, Error> {
     let limit = shared.settings.body_bytes_max;
-    if let Some(out) = body::gunzip_small(&bytes, limit) {
+    if let Some(out) = body::gunzip_small(&bytes, limit, &mut charge)? {
         return Ok(Held::new(out, charge));
     }
     let work = move || {
-        let out = body::gunzip(&bytes, limit)?;
-        charge.raise(out.len())?;
+        let out = body::gunzip(&bytes, limit, &mut charge)?;
         Ok(Held::new(out, charge))
     };
     shared.aside(deadline, work).await

@@ -135,6 +135,18 @@ impl Server {
         kib.parse::<u64>().unwrap() / 1024
     }
 
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// How it ended.
+    pub fn ended(mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
     /// Waits until something holds, half a minute at the most.
     pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(30);

@@ -8,11 +8,15 @@ use hedgerow::api::grpc::pb;
 use prost::Message;
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 
-use super::frames::{self, INITIAL_WINDOW, WINDOW_UPDATE, frame, post, request};
+use super::frames::{
+    self, END_STREAM, HEADERS, INITIAL_WINDOW, WINDOW_UPDATE, frame, post, request,
+};
 use super::server::{Server, rest};
+use crate::support::{add_gated, config, start, until};
 
 const PATH: &str = "/v1/models/fraud:predict";
 const PREDICT: &str = "/inference.GRPCInferenceService/ModelInfer";
+const INDEX: &str = "/inference.GRPCInferenceService/RepositoryIndex";
 
 /// A connection whose system takes little that is not read.
 fn narrow(address: SocketAddr) -> TcpStream {
@@ -139,6 +143,76 @@ fn answers_that_nobody_takes_leave_room_for_small_ones_only() {
     drop(again);
     rest(&mut other);
     server.recovers();
+}
+
+#[test]
+fn calls_that_are_not_grpc_are_not_computed() {
+    let server = Server::start("");
+    let width = server.rows(1).matches(',').count() + 1;
+    let mut stream = frames::open(server.grpc, &[(INITIAL_WINDOW, 0)]);
+    for index in 0..4 {
+        let head = post(PREDICT, "text/plain");
+        let ask = request(2 * index + 1, &head, &message(1500, width));
+        stream.write_all(&ask).unwrap();
+    }
+    let frames = std::iter::from_fn(|| frames::next(&mut stream));
+    let refused = frames.filter(|it| it.kind == HEADERS && it.flags & END_STREAM > 0);
+    assert_eq!(refused.take(4).count(), 4);
+    assert!(frames::pings(&mut stream));
+    assert_eq!(server.metric("hedgerow_answers_bytes{}"), 0.0);
+    drop(stream);
+    server.recovers();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_that_are_no_predictions_are_charged_as_well() {
+    let models = tempfile::tempdir().unwrap();
+    let running = start(config(models.path())).await;
+    for index in 0..200 {
+        add_gated(&running, &format!("slot-{index}"));
+    }
+    let addresses = &running.addresses;
+    for (address, path, body) in [
+        (addresses.http, "/v2/repository/index", &b"{}"[..]),
+        (addresses.grpc, INDEX, &[0; 5]),
+    ] {
+        let mut stream = frames::open(address, &[(INITIAL_WINDOW, 0)]);
+        let ask = request(1, &post(path, "application/grpc"), body);
+        stream.write_all(&ask).unwrap();
+        until(|| running.shared.answers.used() > 4096).await;
+        drop(stream);
+        until(|| running.shared.answers.used() == 0).await;
+    }
+    running.stop().await.unwrap();
+}
+
+#[test]
+fn large_answers_are_sent_while_the_server_stops() {
+    let server = Server::start("");
+    let body = server.rows(500);
+    let mut stream = frames::open(server.http, &[(INITIAL_WINDOW, 0)]);
+    let ask = request(1, &post(PATH, "application/json"), body.as_bytes());
+    stream.write_all(&ask).unwrap();
+    server.until("the answer waits", || {
+        server.metric("hedgerow_answers_bytes{}") > 0.0
+    });
+    let bytes = server.metric("hedgerow_answers_bytes{}") as usize;
+    server.terminate();
+    // Longer than a connection on which nothing is in work stays open.
+    std::thread::sleep(Duration::from_secs(2));
+    let more = (1_u32 << 20).to_be_bytes();
+    stream
+        .write_all(&frame(WINDOW_UPDATE, 0, 1, &more))
+        .unwrap();
+    let mut taken = 0;
+    while let Some(frame) = frames::next(&mut stream) {
+        if frame.kind == frames::DATA {
+            taken += frame.payload.len();
+        }
+    }
+    assert_eq!(taken, bytes);
+    drop(stream);
+    assert!(server.ended());
 }
 
 #[test]

@@ -160,7 +160,12 @@ async fn labels_come_over_grpc_plain_or_packed_and_in_no_other_way() {
             "identity",
             Code::Unsupported,
         ),
-        ("POST", "application/json", "identity", Code::Unsupported),
+        (
+            "POST",
+            "application/json",
+            "identity",
+            Code::UnsupportedMedia,
+        ),
         ("POST", "application/grpc", "deflate", Code::Unsupported),
         (
             "GET",
