@@ -27,12 +27,13 @@ Sends HEADERS frames that causes their advertised concurrent stream limit to be 
 Sends a WINDOW_UPDATE frame on half-closed (remote) stream
 Sends a PRIORITY frame on half-closed (remote) stream
 Sends a second HEADERS frame without the END_STREAM flag
-Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length'
+Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length
+Sends a HEADERS frame that contains a pseudo-header field as trailers'
 # 1: Both ports speak HTTP/1 as well, so that a wrong preface is a wrong request: 400, and closed.
 # 2: The h2 library ignores what comes on a stream that it has forgotten. Nothing is kept of it.
 # 3: Answers are quicker than the client, which then has not as many streams open as it thinks.
 # 4, 5: The answer is right; of gRPC it is HEADERS alone, and h2spec waits for DATA.
-# 6, 7: gRPC refuses a GET by its head: the stream is over before the client makes its mistake.
+# 6, 7, 8: gRPC refuses a GET by its head: the stream is over before the client makes its mistake.
 failed=0
 for port in HTTP gRPC; do
     number=$(sed -nE "s/^ *$port +.*:([0-9]+)\$/\1/p" "$place/out")
