@@ -98,7 +98,7 @@ impl Charge {
         if before.saturating_add(more) > self.budget.bytes_max {
             self.budget.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::overloaded(format!(
-                "large bodies take all of {}, {} bytes",
+                "there is no room left of {}, {} bytes",
                 self.budget.key, self.budget.bytes_max
             )));
         }
