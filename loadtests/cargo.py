@@ -14,6 +14,11 @@ def hedgerow():
     return build("build", "--release", "--bin", "hedgerow")["hedgerow"]
 
 
+def smoke():
+    """The server and the generator, compiled as the tests do; by name."""
+    return build("build", "--features", "lightgbm", "--bin", "hedgerow", "--bench", "load")
+
+
 def load():
     """The load generator."""
     return build("bench", "--no-run", "--bench", "load")["load"]

@@ -13,8 +13,8 @@ import table
 import train
 import windows
 
+# The capacity is that of so many connections: each more costs the caches of the processor.
 CONNECTIONS = 256
-CAPACITY_CONNECTIONS = 64
 # The best of several: a slow spell would make the overload none.
 CAPACITY_WINDOWS = 3
 # Shares of the capacity, one phase each.
@@ -96,7 +96,7 @@ def measure(tails, case, protocol=servers.REST):
 def capacity(tails, target, site):
     """Requests per second of a closed loop, the best of several windows."""
     found = (
-        windows.measure(tails.load, target, site.process, CAPACITY_CONNECTIONS, tails.window)
+        windows.measure(tails.load, target, site.process, CONNECTIONS, tails.window)
         for _ in range(CAPACITY_WINDOWS)
     )
     return max(figures["rps"] for figures in found)
@@ -153,9 +153,9 @@ def section(overloads):
         "",
         "## Overload",
         "",
-        f"Open loop on {CONNECTIONS} connections at 50 %, 200 % and 50 % of what "
-        f"{CAPACITY_CONNECTIONS} connections reach in a closed loop. Goodput is what was answered "
-        "at 200 %, over that; what finds no free connection is not sent. Recovered: from the end of the overload until P99 of "
+        f"Open loop on {CONNECTIONS} connections at 50 %, 200 % and 50 % of what they reach in a "
+        "closed loop. Goodput is what was answered at 200 %, over that; what finds no free connection "
+        "is not sent. Recovered: from the end of the overload until P99 of "
         f"{INTERVAL_MS} ms is at most {RECOVERED} times that of the first phase. µs.",
         "",
         "| model | capacity | goodput | P99 before | P99 of accepted at 200 % | refused, P99 "

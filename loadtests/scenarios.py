@@ -3,7 +3,7 @@ judges itself, by ratios within the run.
 
 The measuring is that of `make bench-tails`, over REST and gRPC, in closed and open loops; k6, ghz and
 perf_analyzer come last. Options: --seconds S (per window), --pairs N, --soak MINUTES,
---scenarios A,B (parts of names), --binary FILE.
+--scenarios A,B (parts of names), --binary FILE; --smoke: debug builds, short, no times judged.
 """
 
 import argparse
@@ -31,9 +31,8 @@ import train
 
 PROTOCOLS = (servers.REST, servers.RAW)
 MODEL = plan.MAIN
-# A closed loop's P99 is some 1.2 times its P50 on a core of its own, and 13 times where other processes
-# take a slice of 4 ms now and then.
-STEADY_P99 = 20
+# A closed loop's P99 is some 1.2 to 1.7 times its P50 on a core of its own.
+STEADY_P99 = 6
 # Open loops on one core wait for a slice of the scheduler, 4 ms, whenever a thread of low priority
 # gets one: their P99 in units of the closed loop's undisturbed P50.
 OPEN_P99 = 40
@@ -74,7 +73,7 @@ def steady(run):
             judge_open(verdict, opened, closed, "quiet")
             name = f"{title(protocol)}, closed: P99 in units of P50"
             p50, p99 = (closed.median("quiet", it) for it in ("p50_us", "p99_us"))
-            verdict.at_most(name, judged.ratio(p99, p50), STEADY_P99)
+            verdict.at_most(name, judged.ratio(p99, p50), STEADY_P99, True)
     finally:
         site.process.close()
     return verdict
@@ -94,9 +93,9 @@ def judge_open(verdict, opened, closed, which):
     """An open loop has answered what was due, and its P99 is in bounds."""
     name = f"{title(opened.protocol)}, open"
     answered = judged.ratio(opened.median(which, "rps"), opened.rate)
-    verdict.at_least(f"{name}: answered of what was due", answered, 0.97)
+    verdict.at_least(f"{name}: answered of what was due", answered, 0.97, True)
     in_units = judged.ratio(opened.median(which, "p99_us"), closed.median("quiet", "p50_us"))
-    verdict.at_most(f"{name}: P99 in units of the closed loop's P50", in_units, OPEN_P99)
+    verdict.at_most(f"{name}: P99 in units of the closed loop's P50", in_units, OPEN_P99, True)
 
 
 def swaps(run):
@@ -143,8 +142,8 @@ def disturbed(name, about, measured):
             judged.ratio(closed.median("disturbed", it), closed.median("quiet", it))
             for it in ("rps", "p99_us")
         )
-        verdict.at_least(f"{title(closed.protocol)}, closed: requests/s, factor", rps, CLOSED_RPS)
-        verdict.at_most(f"{title(closed.protocol)}, closed: P99, factor", p99, CLOSED_P99)
+        verdict.at_least(f"{title(closed.protocol)}, closed: requests/s, factor", rps, CLOSED_RPS, True)
+        verdict.at_most(f"{title(closed.protocol)}, closed: P99, factor", p99, CLOSED_P99, True)
         judge_open(verdict, opened, closed, "disturbed")
     failures = [it for one in measured for it in one.failures]
     verdict.at_most("disturbances that failed", len(failures), 0)
@@ -152,10 +151,8 @@ def disturbed(name, about, measured):
 
 
 def lost(one):
-    """Requests of an open or closed loop without a good answer. A closed loop ends with some in
-    flight."""
-    names = ["errors", "refused", *(["unfinished", "dropped"] if one.rate else [])]
-    return sum(figures[name] for figures in [*one.quiet, *one.disturbed] for name in names)
+    """Requests of an open or closed loop without a good answer."""
+    return sum(judged.lost(it, bool(one.rate)) for it in [*one.quiet, *one.disturbed])
 
 
 def shadowed(run):
@@ -217,12 +214,13 @@ def compared(name, case, measured):
         if one is first:
             continue
         if one.loop == "closed":
-            verdict.at_least(f"{who}: requests/s, factor", one.factor(first, "rps"), CLOSED_RPS)
-            verdict.at_most(f"{who}: P99, factor", one.factor(first, "p99_us"), CLOSED_P99)
+            rps, p99 = one.factor(first, "rps"), one.factor(first, "p99_us")
+            verdict.at_least(f"{who}: requests/s, factor", rps, CLOSED_RPS, True)
+            verdict.at_most(f"{who}: P99, factor", p99, CLOSED_P99, True)
         else:
             p50 = firsts[one.protocol, "closed"].median("p50_us")
             in_units = judged.ratio(one.median("p99_us"), p50)
-            verdict.at_most(f"{who}: P99 in units of the closed loop's P50", in_units, OPEN_P99)
+            verdict.at_most(f"{who}: P99 in units of the closed loop's P50", in_units, OPEN_P99, True)
     return verdict
 
 
@@ -254,12 +252,13 @@ def options():
     parser.add_argument("--soak", type=float)
     parser.add_argument("--scenarios", default="")
     parser.add_argument("--binary")
+    parser.add_argument("--smoke", action="store_true")
     chosen = parser.parse_args()
-    asked = [chosen.seconds, chosen.pairs, chosen.scenarios, chosen.binary]
+    asked = [chosen.seconds, chosen.pairs, chosen.scenarios, chosen.binary, chosen.smoke]
     chosen.part = any(asked)
-    chosen.seconds = chosen.seconds or 1.5
-    chosen.pairs = chosen.pairs or 1
-    chosen.soak = chosen.soak or 0.25
+    chosen.seconds = chosen.seconds or (0.5 if chosen.smoke else 1.5)
+    chosen.pairs = chosen.pairs or (1 if chosen.smoke else 3)
+    chosen.soak = chosen.soak or (0.05 if chosen.smoke else 0.25)
     return chosen
 
 
@@ -267,7 +266,12 @@ def main():
     chosen = options()
     here = machine.describe()
     try:
-        hedgerow, load = chosen.binary or cargo.hedgerow(), cargo.load()
+        if chosen.smoke:
+            judged.judges_times = False
+            built = cargo.smoke()
+            hedgerow, load = built["hedgerow"], built["load"]
+        else:
+            hedgerow, load = chosen.binary or cargo.hedgerow(), cargo.load()
     except cargo.CannotBuild as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1

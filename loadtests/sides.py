@@ -19,6 +19,7 @@ import bodies
 import cluster
 import disturbances
 import plan
+import judged
 import process
 import rounds
 import servers
@@ -124,9 +125,8 @@ class Measured:
         return rounds.median(factors) if factors else None
 
     def failed(self):
-        """Requests without a good answer. A closed loop ends with some in flight."""
-        names = ["errors", "refused", *(["unfinished", "dropped"] if self.rate else [])]
-        return sum(figures[name] for figures in self.figures for name in names)
+        """Requests without a good answer."""
+        return sum(judged.lost(figures, bool(self.rate)) for figures in self.figures)
 
 
 class Standing:

@@ -104,14 +104,14 @@ def verdict(found, watch, disturbances_, minutes):
         ["protocol", "loop", "requests", "P50", "P99", "failed", "memory", "open files"],
     )
     for name, one in zip(("REST", "gRPC"), found, strict=True):
-        failed = one["errors"] + one["refused"] + one["dropped"] + one["unfinished"]
+        failed = judged.lost(one)
         memory_cell = f"{memory:.1f} → {memory_later:.1f} MB"
         files_cell = f"{files:.0f} → {files_later:.0f}"
         figures = [judged.number(one[it]) for it in ("requests", "p50_us", "p99_us")]
         verdict.rows.append([name, "open", *figures, failed, memory_cell, files_cell])
         verdict.at_most(f"{name}: failed", failed, 0)
     most = MEMORY_SHARE * memory + MEMORY_MB
-    verdict.at_most("memory, MB more", memory_later - memory, most)
+    verdict.at_most("memory, MB more", memory_later - memory, most, True)
     verdict.at_most("open files, more", files_later - files, FDS_MORE)
     verdict.at_most("disturbances that failed", len(swaps.failures + churn.failures), 0)
     verdict.at_least("swaps", swaps.done, 1)

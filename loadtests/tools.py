@@ -60,7 +60,7 @@ def k6_rows(verdict, program, site):
             cells = [judged.number(rps), *(f"{times[it]:.2f}" for it in ("med", "p(99)")), failed]
             verdict.rows.append([label(protocol, form), loop(rate), rows, *cells])
             if rate:
-                verdict.at_least(f"{name}: answered of what was due", rps / rate, ANSWERED)
+                verdict.at_least(f"{name}: answered of what was due", rps / rate, ANSWERED, True)
 
 
 def ghz(run):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every parser (or the targets named) for SECONDS_EACH seconds, from the committed corpus and
-# the golden models. What crashed lies in fuzz/artifacts.
+# Fuzzes every parser of models, and a served process by requests (or the targets named), for
+# SECONDS_EACH seconds each, from the committed corpus and the golden models. What crashed lies in
+# fuzz/artifacts.
 # Usage: SECONDS_EACH=60 scripts/fuzz.sh [TARGET ...]
 set -euo pipefail
 seconds=${SECONDS_EACH:-60}
@@ -9,9 +10,10 @@ command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 declare -A model=(
     [xgboost_json]=model.json [xgboost_ubjson]=model.ubj [lightgbm_text]=model.txt
     [onnx]=model.onnx [catboost_json]=catboost.json [profile]=profile.json
+    [http]=- [grpc]=- # Requests: the committed corpus alone.
 )
 targets=("$@")
-[ $# -gt 0 ] || targets=(xgboost_json xgboost_ubjson lightgbm_text onnx catboost_json profile)
+[ $# -gt 0 ] || targets=(xgboost_json xgboost_ubjson lightgbm_text onnx catboost_json profile http grpc)
 # Coverage feedback is an unstable compiler flag; the pinned stable compiler has it all the same.
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do

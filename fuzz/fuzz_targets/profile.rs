@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    hedgerow_fuzz::count(bytes);
+    hedgerow_fuzz::models::count(bytes);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    hedgerow_fuzz::evaluate(hedgerow::forest::xgboost::parse_ubjson(bytes));
+    hedgerow_fuzz::models::evaluate(hedgerow::forest::xgboost::parse_ubjson(bytes));
 });
