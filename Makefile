@@ -54,7 +54,7 @@ unit: ## Unit and integration tests only.
 differential: ## Hundreds of random models of the original libraries, bit for bit (SEEDS=first:end).
 	@scripts/differential.sh $(SEEDS)
 
-fuzz: ## Fuzz every parser for SECONDS each (TARGETS="onnx ..." for some).
+fuzz: tools ## Fuzz every parser and all requests for SECONDS each (TARGETS="onnx ..." for some).
 	@SECONDS_EACH=$(SECONDS) scripts/fuzz.sh $(TARGETS)
 
 clients: ## Real clients only: tritonclient, KServe's, curl.

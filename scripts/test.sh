@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart|observe|image]
+# Everything that `make test` runs, step by step with its time. Usage: scripts/test.sh [lint|deny|rust|differential|clients|chart|observe|load|fuzz|image]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 only=${1:-all}
@@ -36,7 +36,7 @@ fi
 if wants differential; then
     step "random models of the original libraries" scripts/differential.sh 0:36 --features lightgbm
 fi
-if wants clients || wants chart || wants observe || wants image; then
+if wants clients || wants chart || wants observe || wants load || wants image; then
     step "build" cargo build --features lightgbm --bin hedgerow
 fi
 if wants clients; then
@@ -49,6 +49,12 @@ if wants chart; then
 fi
 if wants observe; then
     step "rules, dashboard and autoscaling with Prometheus" scripts/observe.sh
+fi
+if wants load; then
+    step "load tests, a smoke pass" loadtests/run.sh scenarios --smoke
+fi
+if wants fuzz; then
+    step "fuzzing, 5 s a target" env SECONDS_EACH=5 scripts/fuzz.sh
 fi
 if wants image; then
     step "image" scripts/image.sh

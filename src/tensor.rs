@@ -43,6 +43,9 @@ pub struct Tensor<'a> {
 /// The tensors of a request: one, mostly.
 pub type Tensors<'a> = Vec<Tensor<'a>>;
 
+/// Dimensions of a tensor at the most; a request has two.
+pub const RANK_MAX: usize = 8;
+
 /// Lengths of a tensor's dimensions.
 pub type Shape = SmallVec<[usize; 4]>;
 

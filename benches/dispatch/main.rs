@@ -20,7 +20,7 @@ use hedgerow::model::artifact::Artifact;
 use hedgerow::model::revision::{self, Revision};
 use hedgerow::model::usage::Protocol;
 use hedgerow::serve::batch::Policy;
-use hedgerow::serve::{self, InferRequest, Names, Server, SlotSettings};
+use hedgerow::serve::{self, InferRequest, Measured, Names, Server, SlotSettings};
 use hedgerow::task::Supervisor;
 use hedgerow::tensor::{DType, Tensor, Values};
 use models::FEATURES;
@@ -262,10 +262,10 @@ fn serve(
                     // first, as those of other connections are.
                     let start = Instant::now();
                     tokio::task::yield_now().await;
-                    if serve::infer(&server, request(&values, rows, start))
-                        .await
-                        .is_ok()
-                    {
+                    let mut measured = Measured::start(&server, Protocol::Http, start, None);
+                    let answer = serve::infer(&mut measured, request(&values, rows)).await;
+                    measured.finish(answer.as_ref().err().map(|error| error.code));
+                    if answer.is_ok() {
                         times.push(start.elapsed());
                     }
                 }
@@ -282,7 +282,7 @@ fn serve(
     Ok(times)
 }
 
-fn request(values: &[f32], rows: usize, received: Instant) -> InferRequest<'static> {
+fn request(values: &[f32], rows: usize) -> InferRequest<'static> {
     InferRequest {
         slot: "bench",
         revision: None,
@@ -296,9 +296,6 @@ fn request(values: &[f32], rows: usize, received: Instant) -> InferRequest<'stat
         explain: None,
         key: None,
         deadline: None,
-        protocol: Protocol::Http,
-        received,
-        trace: None,
     }
 }
 

@@ -112,6 +112,10 @@ pub struct Aside {
 /// them over does, about 100 µs per 64 KiB of JSON.
 const LARGE: usize = 64 << 10;
 
+/// Inputs and outputs, or fields of a message, of one request at the most: each takes far more memory
+/// than the bytes that it may be sent in.
+const PARTS_MAX: usize = 1 << 16;
+
 /// The listener that a request came by: what it may do depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
@@ -360,6 +364,17 @@ impl Shared {
             (timeout, limit) => timeout.or(limit),
         };
         shorter.and_then(|shorter| received.checked_add(shorter))
+    }
+}
+
+/// # Errors
+/// When a request has more parts than [`PARTS_MAX`].
+fn check_count(parts: usize) -> Result<(), Error> {
+    match parts {
+        0..=PARTS_MAX => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "body: expected at most {PARTS_MAX} inputs and outputs"
+        ))),
     }
 }
 

@@ -275,15 +275,18 @@ impl Signature {
         if sources.iter().any(Option::is_none) {
             return Err(self.lacks(&sources, count));
         }
-        let mut values = vec![0.0; count * width];
-        for (position, (source, column)) in sources.iter().zip(&self.columns).enumerate() {
-            let Some(tensor) = source else { continue };
+        // Before there is room for them: one long column among short ones is no table.
+        for (tensor, column) in sources.iter().flatten().zip(&self.columns) {
             if !matches!(tensor.shape.as_slice(), [n] | [n, 1] if *n == count) {
                 return mismatch(format!(
                     "feature \"{}\": expected shape [{count}] or [{count}, 1], got {:?}",
                     column.name, tensor.shape
                 ));
             }
+        }
+        let mut values = vec![0.0; count * width];
+        for (position, (source, column)) in sources.iter().zip(&self.columns).enumerate() {
+            let Some(tensor) = source else { continue };
             for row in 0..count {
                 let value = column.value(&tensor.values, row, row, self.element)?;
                 values[row * width + position] = noted(value, (row, position), unknown);

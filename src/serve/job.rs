@@ -118,11 +118,18 @@ impl Job<'_> {
     /// The rows that a revision reads, held against its rules and not clamped yet.
     fn read(&self, revision: &Revision, tensors: Tensors<'_>) -> Result<(Read, Marks), Error> {
         let (signature, rules) = (&revision.signature, &revision.rules);
+        // Before any is read: too many would keep this thread.
+        let admission = &self.server.admission;
+        match tensors.as_slice() {
+            [one] if one.shape.len() == 1 => {}
+            [first, ..] => admission.check_rows(first.shape.first().copied().unwrap_or(0))?,
+            [] => {}
+        }
         let read = signature.read(tensors).map_err(|mismatch| {
             rules.count_lacking(&mismatch);
             Error::invalid(mismatch.reason)
         })?;
-        self.server.admission.check_rows(read.rows.len())?;
+        admission.check_rows(read.rows.len())?;
         let marks = rules.check(&read.rows, &read.unknown);
         Ok((read, marks.map_err(Error::invalid)?))
     }

@@ -84,13 +84,16 @@ struct Lane {
     watch: Watch,
 }
 
-/// Measures a request. Dropped before [`Measured::finish`], the caller went away.
-struct Measured<'a> {
+/// Measures a request, from its head to its answer's bytes. Dropped before [`Measured::finish`], the
+/// caller went away.
+pub struct Measured<'a> {
     server: &'a Server,
     protocol: Protocol,
     received: Instant,
-    revision: Option<Arc<Revision>>,
     trace: Option<&'a Arc<Trace>>,
+    revision: Option<Arc<Revision>>,
+    /// When its results were there.
+    computed: Option<Instant>,
     finished: bool,
 }
 
@@ -242,29 +245,15 @@ impl Server {
     }
 }
 
-/// Answers a request.
+/// Answers a request. What becomes of its answer is for the caller to [`Measured::finish`].
 ///
 /// # Errors
-/// With the code and message that the caller is to get; see [`Code`].
-pub async fn infer(server: &Server, request: InferRequest<'_>) -> Result<InferResponse, Error> {
-    let mut measured = Measured {
-        server,
-        protocol: request.protocol,
-        received: request.received,
-        revision: None,
-        trace: request.trace,
-        finished: false,
-    };
-    let result = line(server, request, &mut measured).await;
-    measured.finish(&result);
-    result
-}
-
-async fn line(
-    server: &Server,
-    request: InferRequest<'_>,
+/// With the code and message that the client is to get; see [`Code`].
+pub async fn infer(
     measured: &mut Measured<'_>,
+    request: InferRequest<'_>,
 ) -> Result<InferResponse, Error> {
+    let server = measured.server;
     let slot = server.slot(request.slot)?;
     let _permit = server.admission.enter()?;
     // The only read of live state: a swap from here on does not concern this request.
@@ -287,8 +276,8 @@ async fn line(
         outputs: &request.outputs,
         explain: request.explain,
         deadline: request.deadline,
-        received: request.received,
-        trace: request.trace,
+        received: measured.received,
+        trace: measured.trace,
     };
     measured.revision = Some(Arc::clone(&revision));
     let answered = match (
@@ -296,7 +285,7 @@ async fn line(
         spare,
     ) {
         (Err(error), Some(tensors)) if job.may_step_in(&revision, &error) => {
-            job.count_failure(&revision, &error, request.protocol);
+            job.count_failure(&revision, &error, measured.protocol);
             let champion = Arc::clone(&job.roles.champion);
             measured.revision = Some(Arc::clone(&champion));
             // Rare, so its state is not part of every request's.
@@ -316,6 +305,10 @@ async fn line(
             key: request.key.map(Cow::into_owned),
             ..note.record(job.slot, job.roles, answered, computed)
         });
+    }
+    measured.computed = Some(response.computed);
+    if let Some(trace) = measured.trace {
+        trace.answered(facts(&response));
     }
     Ok(response)
 }
@@ -409,28 +402,39 @@ fn short(name: &str) -> String {
     name.chars().take(100).collect()
 }
 
-impl Measured<'_> {
-    fn finish(mut self, result: &Result<InferResponse, Error>) {
+impl<'a> Measured<'a> {
+    /// Begins with what was there at `received`, the end of the request's head; steps are noted in
+    /// `trace`, where it is sampled.
+    pub fn start(
+        server: &'a Server,
+        protocol: Protocol,
+        received: Instant,
+        trace: Option<&'a Arc<Trace>>,
+    ) -> Measured<'a> {
+        Measured {
+            server,
+            protocol,
+            received,
+            trace,
+            revision: None,
+            computed: None,
+            finished: false,
+        }
+    }
+
+    /// Notes what the client is told: its predictions, or this error. An answered request took until
+    /// its results were there, any other until now.
+    pub fn finish(mut self, error: Option<Code>) {
         self.finished = true;
-        let error = match result {
-            Ok(response) => {
-                let elapsed = response.computed.saturating_duration_since(self.received);
-                let usage = &response.revision.usage;
-                usage.requests(self.protocol, Outcome::Ok).record(elapsed);
-                if let Some(trace) = self.trace {
-                    trace.answered(facts(response));
-                    usage.exemplify(self.protocol, Outcome::Ok, example(trace, elapsed));
-                }
-                return;
-            }
-            Err(error) => error,
+        let outcome = match error {
+            None => Outcome::Ok,
+            Some(Code::DeadlineExceeded) => Outcome::Deadline,
+            Some(Code::Overloaded | Code::Draining) => Outcome::Shed,
+            // A slot without a champion is not the caller's fault either.
+            Some(Code::Internal | Code::NotReady) => Outcome::Failed,
+            Some(_) => Outcome::Rejected,
         };
-        self.record(match error.code {
-            Code::DeadlineExceeded => Outcome::Deadline,
-            Code::Overloaded | Code::Draining => Outcome::Shed,
-            Code::Internal => Outcome::Failed,
-            _ => Outcome::Rejected,
-        });
+        self.record(outcome);
     }
 
     fn record(&self, outcome: Outcome) {
@@ -438,11 +442,16 @@ impl Measured<'_> {
             Some(revision) => &revision.usage,
             None => &self.server.unresolved,
         };
-        let elapsed = self.received.elapsed();
+        let end = match outcome {
+            Outcome::Ok => self.computed,
+            _ => None,
+        };
+        let end = end.unwrap_or_else(Instant::now);
+        let elapsed = end.saturating_duration_since(self.received);
         usage.requests(self.protocol, outcome).record(elapsed);
         if let Some(trace) = self.trace {
             usage.exemplify(self.protocol, outcome, example(trace, elapsed));
-            if let Some(revision) = &self.revision {
+            if let (Some(revision), None) = (&self.revision, self.computed) {
                 trace.answered(refused(revision));
             }
         }

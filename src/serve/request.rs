@@ -11,8 +11,6 @@ use super::extras::{Explain, ExtraTensor, Extras};
 use crate::engine::Output;
 use crate::model::revision::Revision;
 use crate::model::rules::Marks;
-use crate::model::usage::Protocol;
-use crate::telemetry::trace::Trace;
 use crate::tensor::{DType, Shape, Tensors};
 
 /// A decoded request, not yet checked against a model.
@@ -30,11 +28,6 @@ pub struct InferRequest<'a> {
     pub key: Option<Cow<'a, str>>,
     /// When the answer is of no more use.
     pub deadline: Option<Instant>,
-    pub protocol: Protocol,
-    /// When the first byte of the request was there: the start of its measured time.
-    pub received: Instant,
-    /// Where it is sampled: what it notes its steps in.
-    pub trace: Option<&'a Arc<Trace>>,
 }
 
 /// Names that a request gives: few, mostly none.

@@ -11,7 +11,7 @@ use super::pb::InferTensorContents as Contents;
 use super::pb::model_infer_request::InferInputTensor;
 use super::short;
 use crate::error::{Code, Error};
-use crate::tensor::{Cell, DType, Shape, Tensor, Tensors, Values};
+use crate::tensor::{Cell, DType, RANK_MAX, Shape, Tensor, Tensors, Values};
 
 /// The largest integer up to which every integer is a double.
 const EXACT_MAX: u64 = 1 << 53;
@@ -107,6 +107,12 @@ fn tensor(
 
 /// The shape, and how many values it asks for.
 fn sized(shape: &[i64]) -> Result<(Shape, usize), String> {
+    if shape.len() > RANK_MAX {
+        let got = shape.len();
+        return Err(format!(
+            "shape: expected at most {RANK_MAX} dimensions, got {got}"
+        ));
+    }
     let mut sizes = Shape::new();
     let mut count: usize = 1;
     for size in shape {

@@ -2,22 +2,23 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use uuid::fmt::Hyphenated;
 
 use super::pb::infer_parameter::ParameterChoice;
 use super::{decode, encode, pb, short, timeout, version};
-use crate::api::{Shared, explain, key as keys, request_id};
+use crate::api::{Shared, check_count, explain, key as keys, request_id};
 use crate::error::{Code, Error};
-use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, Names, Parameter};
-use crate::telemetry::trace::Trace;
+use crate::serve::{self, Explain, InferRequest, Measured, Names, Parameter};
 use crate::tensor::Tensors;
+
+/// Messages up to this many bytes have no more parts than can be decoded.
+const PARTS_MIN: usize = 4 << 10;
 
 /// A request as its message says it, without what its headers say.
 #[derive(Debug)]
@@ -39,9 +40,28 @@ pub struct Asked {
 /// # Errors
 /// What is wrong with it.
 pub fn read(message: Bytes) -> Result<Asked, Error> {
+    if message.len() > PARTS_MIN {
+        check_parts(&message)?;
+    }
     let message = pb::ModelInferRequest::decode(message)
         .map_err(|error| Error::invalid(format!("body: not a ModelInferRequest: {error}")))?;
     asked(message)
+}
+
+/// Counts what a message has of each kind, before any of it is decoded: two bytes may stand for an
+/// input of some hundred.
+///
+/// # Errors
+/// When there are more than [`PARTS_MAX`], or it is not a message.
+fn check_parts(mut message: &[u8]) -> Result<(), Error> {
+    let broken = |error| Error::invalid(format!("body: not a ModelInferRequest: {error}"));
+    let mut parts = 0;
+    while !message.is_empty() {
+        let (field, wire) = decode_key(&mut message).map_err(broken)?;
+        skip_field(wire, field, &mut message, DecodeContext::default()).map_err(broken)?;
+        parts += 1;
+    }
+    check_count(parts)
 }
 
 /// The tensors of a message. What an inference request costs before any model is looked at; for load
@@ -78,7 +98,8 @@ fn asked(message: pb::ModelInferRequest) -> Result<Asked, Error> {
 pub async fn infer(
     shared: &Shared,
     headers: &HeaderMap,
-    (received, trace): (Instant, Option<&Arc<Trace>>),
+    received: Instant,
+    measured: &mut Measured<'_>,
     asked: Asked,
 ) -> Result<pb::ModelInferResponse, Error> {
     let timeout = shortest(header(headers)?, asked.timeout);
@@ -90,11 +111,8 @@ pub async fn infer(
         outputs: asked.outputs,
         tensors: asked.tensors,
         deadline: shared.deadline(received, timeout),
-        protocol: Protocol::Grpc,
-        received,
-        trace,
     };
-    let response = serve::infer(&shared.server, request).await?;
+    let response = serve::infer(measured, request).await?;
     let (outputs, raw_output_contents) = encode::outputs(&response, asked.raw)?;
     let mut own = [0; Hyphenated::LENGTH];
     let message = pb::ModelInferResponse {

@@ -30,7 +30,9 @@ use tower::ServiceExt;
 use super::body::{self, Body, Charge};
 use super::{Entrance, Listener, Shared, Unsent, feedback, trace};
 use crate::error::{Code, Error};
-use crate::telemetry::trace::{Open, Trace};
+use crate::model::usage::Protocol;
+use crate::serve::Measured;
+use crate::telemetry::trace::Open;
 pub use infer::decode_infer;
 use loop_pb::rollout_server::RolloutServer;
 use pb::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
@@ -66,6 +68,15 @@ const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The header that says which compressions are read.
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
+/// What tonic's messages begin with where it could not read a request.
+const UNREAD: [&str; 5] = [
+    "failed to decode",
+    "Error decompressing",
+    "protocol error",
+    "Missing request message",
+    "Unexpected EOF",
+];
+
 /// The path of labels.
 const LABEL: &str = "/hedgerow.v1.Feedback/Label";
 
@@ -91,9 +102,12 @@ where
     let path = parts.uri.path();
     if !METHODS.iter().any(|it| path.starts_with(it)) {
         let request = axum::http::Request::from_parts(parts, axum::body::Body::new(body));
-        return routed(&entrance.router, request).await.map(Body::Routed);
+        return bounded(shared, received, routed(&entrance.router, request)).await;
     }
     let open = trace::grpc(shared, &parts, received);
+    let trace = open.as_ref().map(Open::trace);
+    let mut measured =
+        (path == PREDICT).then(|| Measured::start(&shared.server, Protocol::Grpc, received, trace));
     // One block and no function of its own: a future within a future holds its arguments twice.
     let answer = 'answer: {
         if parts.method != Method::POST {
@@ -119,8 +133,8 @@ where
         if path == LABEL {
             break 'answer labels::label(shared, &parts.headers, received, (bytes, charge)).await;
         }
-        if let (PREDICT, Some(packing)) = (path, packing) {
-            let at = (received, open.as_ref().map(Open::trace));
+        if let (Some(measured), Some(packing)) = (&mut measured, packing) {
+            let at = (received, measured);
             break 'answer predict(shared, &parts.headers, at, (bytes, charge, packing)).await;
         }
         let request = axum::http::Request::from_parts(parts, axum::body::Body::from(bytes));
@@ -132,6 +146,8 @@ where
         error = Some(full.code);
         response = refusal(full);
     }
+    // Moved whatever it is: it borrows from what follows.
+    measured.into_iter().for_each(|it| it.finish(error));
     if let Some(open) = open {
         trace::end_grpc(open, error, &mut response);
     }
@@ -143,8 +159,41 @@ async fn routed(
     request: axum::http::Request<axum::body::Body>,
 ) -> axum::http::Response<axum::body::Body> {
     match router.clone().oneshot(request).await {
-        Ok(response) => response,
+        Ok(response) => blamed(response),
         Err(never) => match never {},
+    }
+}
+
+/// What tonic could not read is the client's fault; tonic says that it is the server's.
+fn blamed(
+    mut response: axum::http::Response<axum::body::Body>,
+) -> axum::http::Response<axum::body::Body> {
+    if let Some(status) = Status::from_header_map(response.headers())
+        && status.code() == tonic::Code::Internal
+        && UNREAD.iter().any(|it| status.message().starts_with(it))
+    {
+        let message = format!("body: {}", status.message());
+        let status = Status::invalid_argument(message);
+        response = status.into_http();
+    }
+    response
+}
+
+/// The answer of a method that reads its messages itself: its head comes in time or not at all.
+async fn bounded(
+    shared: &Shared,
+    received: Instant,
+    answer: impl Future<Output = axum::http::Response<axum::body::Body>>,
+) -> axum::http::Response<Body> {
+    let Some(deadline) = shared.deadline(received, None) else {
+        return answer.await.map(Body::Routed);
+    };
+    match tokio::time::timeout_at(deadline.into(), answer).await {
+        Ok(response) => response.map(Body::Routed),
+        Err(_elapsed) => refusal(Error::new(
+            Code::DeadlineExceeded,
+            "the message did not arrive in time",
+        )),
     }
 }
 
@@ -191,7 +240,7 @@ impl Packing {
 async fn predict(
     shared: &Shared,
     headers: &HeaderMap,
-    (received, trace): (Instant, Option<&Arc<Trace>>),
+    (received, measured): (Instant, &mut Measured<'_>),
     (bytes, mut charge, packing): (Bytes, Charge, Packing),
 ) -> Result<axum::http::Response<Body>, Error> {
     let limit = shared.settings.body_bytes_max;
@@ -216,7 +265,7 @@ async fn predict(
             shared.aside(shared.deadline(received, None), work).await?
         }
     };
-    let message = infer::infer(shared, headers, (received, trace), request).await?;
+    let message = infer::infer(shared, headers, received, measured, request).await?;
     framed(&message).map(answered)
 }
 

@@ -12,12 +12,11 @@ use super::json::Reader;
 use super::parameters::parameters;
 use super::{Answer, Call};
 use crate::api::body::{Body, Held};
-use crate::api::{Shared, key, request_id};
+use crate::api::{Shared, check_count, key, request_id};
 use crate::error::Error;
 use crate::model::revision::Revision;
-use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, InferResponse, Names, Parameter};
-use crate::tensor::{DType, Shape, Tensor, Tensors};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Measured, Names, Parameter};
+use crate::tensor::{DType, RANK_MAX, Shape, Tensor, Tensors};
 
 /// Where the JSON part of a body ends.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -69,7 +68,12 @@ struct Asked<'a> {
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
+pub async fn infer(
+    shared: &Shared,
+    call: &Call<'_>,
+    measured: &mut Measured<'_>,
+    body: Held,
+) -> Answer {
     let json_length = json_length(call.headers, body.len())?;
     let large = shared.is_large(body.len());
     let asked = match json_length {
@@ -98,11 +102,8 @@ pub async fn infer(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         explain: asked.explain,
         key: key::of(asked.key, call.headers)?,
         deadline: shared.deadline(call.received, timeout),
-        protocol: Protocol::Http,
-        received: call.received,
-        trace: call.trace,
     };
-    let answer = serve::infer(&shared.server, request).await?;
+    let answer = serve::infer(measured, request).await?;
     let mut binary = asked.binary;
     // What is answered without having been named.
     binary.resize(answer.wanted.len(), asked.binary_output);
@@ -269,12 +270,12 @@ fn decode(json: &[u8]) -> Result<Decoded<'_>, Error> {
                 has_inputs = true;
                 reader.array(|reader| {
                     decoded.inputs.push(input(reader)?);
-                    Ok(())
+                    check_count(decoded.inputs.len())
                 })?;
             }
             "outputs" => reader.array(|reader| {
                 decoded.outputs.push(output(reader)?);
-                Ok(())
+                check_count(decoded.outputs.len())
             })?,
             _ => reader.skip()?,
         }
@@ -354,7 +355,12 @@ fn shape(reader: &mut Reader<'_>) -> Result<Shape, Error> {
             return Err(reader.error("expected a shape of whole numbers from 0"));
         }
         shape.push(length as usize);
-        Ok(())
+        match shape.len() {
+            0..=RANK_MAX => Ok(()),
+            _ => Err(reader.error(&format!(
+                "expected a shape of at most {RANK_MAX} dimensions"
+            ))),
+        }
     })?;
     Ok(shape)
 }

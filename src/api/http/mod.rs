@@ -29,8 +29,10 @@ use super::body::{self, Body, Charge, Held};
 use super::{Entrance, Listener, Shared, Unsent, trace};
 use crate::drift::Drift;
 use crate::error::{Code, Error};
+use crate::model::usage::Protocol;
+use crate::serve::Measured;
 use crate::telemetry::metrics;
-use crate::telemetry::trace::{Open, Trace, Tracer};
+use crate::telemetry::trace::{Open, Tracer};
 use crate::telemetry::trials::Trials;
 pub use infer::decode_infer;
 
@@ -64,7 +66,6 @@ struct Call<'a> {
     headers: &'a HeaderMap,
     /// When its head was there.
     received: Instant,
-    trace: Option<&'a Arc<Trace>>,
 }
 
 /// How rows and predictions are written.
@@ -167,12 +168,16 @@ pub async fn answer(
     };
     let route = target.as_ref().map(Target::route);
     let open = trace::http(shared, &parts, route, received);
-    let answer = match target {
-        Some(target) => {
-            let at = (received, open.as_ref().map(Open::trace));
-            predict(shared, &target, &parts.headers, at, body).await
+    let trace = open.as_ref().map(Open::trace);
+    let mut measured = target
+        .is_some()
+        .then(|| Measured::start(&shared.server, Protocol::Http, received, trace));
+    let answer = match (target, &mut measured) {
+        (Some(target), Some(measured)) => {
+            let call = (target, &parts.headers, received);
+            predict(shared, call, measured, body).await
         }
-        None => {
+        _ => {
             let request = Request::from_parts(parts, axum::body::Body::new(body));
             routed(entrance, request).await
         }
@@ -183,6 +188,8 @@ pub async fn answer(
         error = Some(full.code);
         response = error_response(&full);
     }
+    // Moved whatever it is: it borrows from what follows.
+    measured.into_iter().for_each(|it| it.finish(error));
     if let Some(open) = open {
         trace::end_http(open, error, &mut response);
     }
@@ -203,9 +210,8 @@ async fn routed(entrance: &Entrance, request: axum::extract::Request) -> Answer 
 
 async fn predict(
     shared: &Shared,
-    target: &Target<'_>,
-    headers: &HeaderMap,
-    (received, trace): (Instant, Option<&Arc<Trace>>),
+    (target, headers, received): (Target<'_>, &HeaderMap, Instant),
+    measured: &mut Measured<'_>,
     body: Incoming,
 ) -> Answer {
     let slot = match target.slot {
@@ -220,14 +226,13 @@ async fn predict(
         },
         headers,
         received,
-        trace,
     };
     // The same limit holds for the body to arrive as for the work on it.
     let deadline = shared.deadline(received, None);
     let body = read_body(shared, headers, body, deadline).await?;
     match target.dialect {
-        Dialect::V2 => infer::infer(shared, &call, body).await,
-        Dialect::V1 => predict::predict(shared, &call, body).await,
+        Dialect::V2 => infer::infer(shared, &call, measured, body).await,
+        Dialect::V1 => predict::predict(shared, &call, measured, body).await,
     }
 }
 

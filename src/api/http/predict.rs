@@ -13,8 +13,7 @@ use super::{Answer, Call};
 use crate::api::body::{Body, Held};
 use crate::api::{Shared, key};
 use crate::error::Error;
-use crate::model::usage::Protocol;
-use crate::serve::{self, Explain, InferRequest, InferResponse, Names};
+use crate::serve::{self, Explain, InferRequest, InferResponse, Measured, Names};
 use crate::tensor::{Cell, DType, Shape, Tensor, Tensors, Values};
 
 /// A decoded body.
@@ -37,7 +36,12 @@ struct Records {
 ///
 /// # Errors
 /// What is wrong with the body, or what [`serve::infer`] says.
-pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
+pub async fn predict(
+    shared: &Shared,
+    call: &Call<'_>,
+    measured: &mut Measured<'_>,
+    body: Held,
+) -> Answer {
     let decoded = if shared.is_large(body.len()) {
         let body = body.clone();
         let decoding = move || Ok(decode(&body)?.into_owned());
@@ -54,11 +58,8 @@ pub async fn predict(shared: &Shared, call: &Call<'_>, body: Held) -> Answer {
         explain: decoded.explain,
         key: key::of(decoded.key, call.headers)?,
         deadline: shared.deadline(call.received, timeout(call.headers, None)?),
-        protocol: Protocol::Http,
-        received: call.received,
-        trace: call.trace,
     };
-    let answer = serve::infer(&shared.server, request).await?;
+    let answer = serve::infer(measured, request).await?;
     Ok(encode(&answer))
 }
 

@@ -10,12 +10,41 @@ use super::server::{Server, connect, status};
 
 const HEAD: &str = "POST /v1/models/fraud:predict HTTP/1.1\r\nhost: x\r\n";
 
+/// Something once, then something a number of times, packed.
+fn packed(begin: &[u8], part: &[u8], times: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(begin).unwrap();
+    let block = part.repeat(1000);
+    for _ in 0..times / 1000 {
+        encoder.write_all(&block).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+/// A length of a field: a varint of four bytes.
+fn varint(length: usize) -> [u8; 4] {
+    let seven = |index: usize| (length >> (7 * index) & 0x7f) as u8;
+    [seven(0) | 0x80, seven(1) | 0x80, seven(2) | 0x80, seven(3)]
+}
+
 fn refused(server: &Server, headers: &str, body: &[u8]) -> u16 {
     let mut stream = connect(server.http);
     let head = format!("{HEAD}{headers}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let _cut_off = stream.write_all(body);
     status(&mut stream)
+}
+
+/// The headers of a call whose message is packed.
+fn gzipped(path: &str) -> Vec<u8> {
+    frames::block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "x"),
+        ("content-type", "application/grpc"),
+        ("grpc-encoding", "gzip"),
+    ])
 }
 
 #[test]
@@ -70,14 +99,7 @@ fn gzip_bombs_are_refused_at_the_limit() {
     let mut message = vec![1];
     message.extend((bomb.len() as u32).to_be_bytes());
     message.extend(&bomb);
-    let head = frames::block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/inference.GRPCInferenceService/ModelInfer"),
-        (":authority", "x"),
-        ("content-type", "application/grpc"),
-        ("grpc-encoding", "gzip"),
-    ]);
+    let head = gzipped("/inference.GRPCInferenceService/ModelInfer");
     let mut stream = frames::open(server.grpc, &[]);
     stream
         .write_all(&frames::request(1, &head, &message))
@@ -92,6 +114,68 @@ fn gzip_bombs_are_refused_at_the_limit() {
         server.memory()
     );
     drop(stream);
+    server.recovers();
+}
+
+#[test]
+fn bodies_of_many_small_parts_take_little_more_than_their_bytes() {
+    const PARTS: usize = 4_000_000;
+    let server = Server::start("body_bytes_max = 40000000");
+    let before = server.memory();
+    // Inputs, outputs, values and parameters without anything in them, and one shape of many ones.
+    let shape = [&[0x2a][..], &varint(PARTS + 5), &[0x1a], &varint(PARTS)].concat();
+    let messages = [
+        packed(b"", &[0x2a, 0], PARTS),
+        packed(b"", &[0x32, 0], PARTS),
+        packed(b"", &[0x3a, 0], PARTS),
+        packed(b"", &[0x22, 0], PARTS),
+        packed(&shape, &[1], PARTS),
+    ];
+    for bytes in &messages {
+        let mut message = vec![1];
+        message.extend((bytes.len() as u32).to_be_bytes());
+        message.extend(bytes);
+        let mut stream = frames::open(server.grpc, &[]);
+        let head = gzipped("/inference.GRPCInferenceService/ModelInfer");
+        stream
+            .write_all(&frames::request(1, &head, &message))
+            .unwrap();
+        let answer = std::iter::from_fn(|| frames::next(&mut stream)).find(|it| it.kind == HEADERS);
+        assert!(answer.is_some());
+    }
+    // gRPC's code is in a compressed head; the counts tell it.
+    let counted = |protocol: &str| {
+        let page = server.metrics();
+        let is_counted = |line: &&str| {
+            let labels = ["slot=\"\"", "outcome=\"rejected\"", protocol];
+            line.starts_with("hedgerow_request_duration_seconds_count{")
+                && labels.iter().all(|it| line.contains(it))
+        };
+        let line = page.lines().find(is_counted).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(counted("protocol=\"grpc\""), messages.len());
+    let texts: [(&str, &[u8]); 4] = [
+        ("{\"outputs\":[", b"{},"),
+        ("{\"inputs\":[", b"{\"name\":\"a\"},"),
+        ("{\"inputs\":[{\"name\":\"a\",\"shape\":[", b"1,"),
+        ("{\"inputs\":[{\"name\":\"a\",\"shape\":[1],\"x\":[", b"[],"),
+    ];
+    for (begin, part) in texts {
+        let body = packed(begin.as_bytes(), part, PARTS * 2 / part.len());
+        let mut stream = connect(server.http);
+        let head = format!(
+            "POST /v2/models/fraud/infer HTTP/1.1\r\nhost: x\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+        assert_eq!(status(&mut stream), 400, "{begin}");
+    }
+    assert_eq!(counted("protocol=\"http\""), texts.len());
+    server.answers();
+    let after = server.memory();
+    assert!(after < before + 130, "{before} {after}");
     server.recovers();
 }
 

@@ -1,6 +1,6 @@
 //! Thousands of connections: up to the limit, and beyond.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::frames;
@@ -27,11 +27,27 @@ fn a_crowd_up_to_the_limit_is_served_and_the_next_client_is_closed() {
         server.metric("hedgerow_sheds_total{reason=\"connections\"}"),
         2.0
     );
-    kept.write_all(&ask).unwrap();
     drop(crowd);
     server.until("only one is left", || server.connections() == 1.0);
+    rest_of_answer(&mut kept);
+    kept.write_all(&ask).unwrap();
+    assert_eq!(super::server::status(&mut kept), 200);
     drop(kept);
     server.recovers();
+}
+
+/// What follows a status that was read.
+fn rest_of_answer(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split_once("content-length: ").unwrap().1;
+    let length = length.lines().next().unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).unwrap();
 }
 
 #[test]

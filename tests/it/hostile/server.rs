@@ -126,11 +126,11 @@ impl Server {
         self.metric("hedgerow_connections{}")
     }
 
-    /// MiB that the process takes.
+    /// MiB that the process took at the most.
     pub fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
         kib.parse::<u64>().unwrap() / 1024
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use super::frames::{self, HEADERS};
 use super::server::{Server, connect, rest, status};
 
 /// Sends a byte on each connection again and again, until all are closed.
@@ -90,6 +91,29 @@ fn bodies_that_come_byte_by_byte_run_out_of_time() {
         let status = status(stream);
         assert!(status == 504 || status == 0, "{status}");
     }
+    server.recovers();
+}
+
+#[test]
+fn calls_that_the_router_reads_run_out_of_time_too() {
+    let server = Server::start("request_timeout_ms = 1000");
+    let methods = ["Health/Check", "Health/Watch"];
+    let mut streams: Vec<TcpStream> = methods
+        .map(|method| {
+            let mut stream = frames::open(server.grpc, &[]);
+            let head = frames::post(&format!("/grpc.health.v1.{method}"), "application/grpc");
+            // The message never comes.
+            let head = frames::frame(HEADERS, frames::END_HEADERS, 1, &head);
+            stream.write_all(&head).unwrap();
+            stream
+        })
+        .into();
+    for stream in &mut streams {
+        let kind = std::iter::from_fn(|| frames::next(stream)).find(|it| it.kind == HEADERS);
+        let end = frames::END_STREAM;
+        assert!(kind.is_some_and(|it| it.flags & end == end));
+    }
+    drop(streams);
     server.recovers();
 }
 
