@@ -13,26 +13,9 @@ venv="$root/.venv/build"
 
 say() { echo "build-tools: $*" >&2; }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@" >&2
-    elif command -v sudo >/dev/null; then
-        sudo "$@" >&2
-    else
-        say "not root and no sudo: run \"$*\" as root first"
-        return 1
-    fi
-}
-
-updated=no
 install() { # package, why
     say "installing $1: $2"
-    command -v apt-get >/dev/null || { say "no apt-get here: install $1 by hand"; exit 1; }
-    if [ "$updated" = no ]; then
-        as_root apt-get update -qq
-        updated=yes
-    fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"
+    "$root/scripts/apt.sh" "$1"
 }
 
 has_libclang() {

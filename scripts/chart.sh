@@ -14,14 +14,8 @@ scripts/go-tool.sh github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0
 scripts/go.sh build -C tests/chart/canary -o "$bin/canary" .
 
 scripts/prometheus.sh
-packages=()
-command -v npm >/dev/null || packages+=(npm)
-command -v kubectl >/dev/null || packages+=(kubernetes-client)
-if [ ${#packages[@]} -gt 0 ]; then
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update -qq
-    $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+command -v npm >/dev/null || scripts/apt.sh npm
+command -v kubectl >/dev/null || scripts/go-tool.sh sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 
 wanted="$(cat tests/chart/requirements.txt) kserve $KSERVE"
 if [ "$(cat "$root/chart/stamp" 2>/dev/null)" != "$wanted" ]; then

@@ -26,7 +26,7 @@ skip() {
 libc=$(getconf GNU_LIBC_VERSION | cut -d ' ' -f 2)
 [ "${FULL:-0}" = 1 ] || [ "$(printf '%s\n2.36\n' "$libc" | sort -V | tail -1)" = 2.36 ] ||
     skip "this machine's glibc $libc is newer than Debian 12's; FULL=1 builds in a clean Debian"
-command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -y -qq debootstrap >/dev/null; } ||
+command -v debootstrap >/dev/null || scripts/apt.sh debootstrap ||
     skip "debootstrap cannot be installed"
 # Mounts that end with the program that made them.
 apart=(unshare --mount --propagation private)

@@ -54,7 +54,7 @@ if wants load; then
     step "load tests, a smoke pass" loadtests/run.sh scenarios --smoke
 fi
 if wants fuzz; then
-    step "fuzzing, 5 s a target" env SECONDS_EACH=5 scripts/fuzz.sh
+    step "fuzzing, 5 s a target" env SECONDS_EACH=5 PROFILE=dev scripts/fuzz.sh
 fi
 if wants image; then
     step "image" scripts/image.sh

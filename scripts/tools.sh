@@ -13,9 +13,7 @@ command -v curl >/dev/null || missing+=(curl)
 command -v openssl >/dev/null || missing+=(openssl)
 if [ ${#missing[@]} -gt 0 ]; then
     echo "tools: installing ${missing[*]} (compiler and linker, Python for fetching native libraries, curl, openssl for tests)"
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update -qq
-    $sudo apt-get install -y -qq "${missing[@]}"
+    scripts/apt.sh "${missing[@]}"
 fi
 if ! command -v cargo >/dev/null; then
     echo "tools: Rust is missing; install it from https://rustup.rs and run this again" >&2
