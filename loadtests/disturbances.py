@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 
+import beside
 import bodies
 import process
 from places import OUT
@@ -79,28 +80,22 @@ class Disturbance:
         self.done = 0
         self.failures = []
 
-    @contextlib.contextmanager
     def around(self, site):
-        stop = threading.Event()
-        thread = threading.Thread(target=self.run, args=(site, stop))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        return beside.every(self.every_s, lambda: self.disturb(site), give_way)
 
-    def run(self, site, stop):
-        # The generator shares the core, and its arrivals must not wait for this thread.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        while not stop.wait(self.every_s):
-            try:
-                self.step(site)
-                self.done += 1
-            except (OSError, http.client.HTTPException, Refused) as error:
-                self.failures.append(f"{type(error).__name__}: {error}")
-                if len(self.failures) > 10:
-                    return
+    def disturb(self, site):
+        """Whether to go on."""
+        try:
+            self.step(site)
+            self.done += 1
+        except (OSError, http.client.HTTPException, Refused) as error:
+            self.failures.append(f"{type(error).__name__}: {error}")
+        return len(self.failures) <= 10
+
+
+def give_way():
+    """The generator shares the core, and its arrivals must not wait for this thread."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 class Refused(Exception):

@@ -1,10 +1,9 @@
 """Overload: twice the capacity for a while; what is still answered, and how soon it is over."""
 
-import contextlib
 import dataclasses
 import subprocess
-import threading
 
+import beside
 import grown
 import plan
 import process
@@ -53,24 +52,15 @@ class Probe:
         self.refused = 0
         self.with_retry_after = 0
 
-    @contextlib.contextmanager
     def around(self):
-        stop = threading.Event()
-        thread = threading.Thread(target=self.run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        return beside.every(PROBE_S, self.ask)
 
-    def run(self, stop):
-        while not stop.wait(PROBE_S):
-            answer = process.post(*self.asked)
-            if answer is not None and answer[0] in (429, 503):
-                self.refused += 1
-                names = {name.lower() for name in answer[1]}
-                self.with_retry_after += "retry-after" in names
+    def ask(self):
+        answer = process.post(*self.asked)
+        if answer is not None and answer[0] in (429, 503):
+            self.refused += 1
+            names = {name.lower() for name in answer[1]}
+            self.with_retry_after += "retry-after" in names
 
 
 def measure(tails, case, protocol=servers.REST):

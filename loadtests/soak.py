@@ -1,11 +1,10 @@
 """Soak: an open loop for long, while revisions are swapped and clients come and go; what grows."""
 
-import contextlib
 import dataclasses
 import os
 import statistics
-import threading
 
+import beside
 import disturbances
 import judged
 import plan
@@ -35,20 +34,11 @@ class Watch:
         self.every_s = every_s
         self.samples = []
 
-    @contextlib.contextmanager
     def around(self):
-        stop = threading.Event()
-        thread = threading.Thread(target=self.run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        return beside.every(self.every_s, self.look)
 
-    def run(self, stop):
-        while not stop.wait(self.every_s):
-            self.samples.append((process.memory_mb([self.pid]), fds(self.pid)))
+    def look(self):
+        self.samples.append((process.memory_mb([self.pid]), fds(self.pid)))
 
     def growth(self):
         """Medians of the second quarter, when all is warm, and of the last: memory and files."""

@@ -136,6 +136,7 @@ pub async fn start(config: Config) -> Result<Running, String> {
         Arc::clone(&server),
         &supervisor,
     );
+    let close = Supervisor::default();
     let shared = Shared {
         server: Arc::clone(&server),
         repository,
@@ -155,8 +156,8 @@ pub async fn start(config: Config) -> Result<Running, String> {
         aside: Aside::new(&supervisor, settings.workers),
         connections: Arc::default(),
         tracer,
+        close: close.clone(),
     };
-    let close = Supervisor::default();
     listeners.serve(&shared, &supervisor, &close)?;
     tick(metrics, server, &supervisor);
     Ok(Running {

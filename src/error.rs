@@ -104,7 +104,7 @@ impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error {
             code,
-            message: message.into(),
+            message: bounded(message.into()),
             retry_after: None,
         }
     }
@@ -128,9 +128,43 @@ impl Error {
     }
 }
 
+/// Bytes of a message at the most: gRPC sends it in a header, three times as long at the worst, of
+/// which clients take 8 KiB.
+const MESSAGE_MAX: usize = 2000;
+
+/// The text, or where it is too long its beginning and its end: names that clients chose are in it,
+/// and what was expected often stands last.
+fn bounded(text: String) -> String {
+    if text.len() <= MESSAGE_MAX {
+        return text;
+    }
+    let (begin, end) = (MESSAGE_MAX / 2, text.len() - MESSAGE_MAX / 4);
+    let (begin, end) = (
+        text.floor_char_boundary(begin),
+        text.ceil_char_boundary(end),
+    );
+    let parts = text.get(..begin).zip(text.get(end..));
+    parts.map_or_else(String::new, |(begin, end)| format!("{begin} … {end}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_messages_keep_their_beginning_and_their_end() {
+        assert_eq!(
+            Error::invalid("a".repeat(MESSAGE_MAX)).message.len(),
+            MESSAGE_MAX
+        );
+        for (name, length) in [("x", 1_000_000), ("é", 1_000_001), ("𝄞", 999_999)] {
+            let name = name.repeat(length);
+            let message = Error::invalid(format!("input \"{name}\": expected FP32")).message;
+            assert!(message.starts_with("input \""), "{message}");
+            assert!(message.ends_with("\": expected FP32"), "{message}");
+            assert!(message.contains(" … ") && message.len() < MESSAGE_MAX);
+        }
+    }
 
     #[test]
     fn no_two_codes_share_a_name() {

@@ -98,7 +98,7 @@ fn check(what: &str, budget: &Budget, mut ask: impl FnMut()) {
     );
     // A budget that nobody comes near is none.
     assert!(
-        allocations * 4 > 3 * budget.allocations,
+        allocations * 3 > 2 * budget.allocations,
         "{what}: set the budget lower"
     );
 }
@@ -336,11 +336,13 @@ fn watched(runtime: &Runtime, names: &[String]) {
                 bytes: 12_000,
             },
         ),
+        // The thread that counts takes one request at a time, or on a busy machine several, and then
+        // takes a quarter less.
         (
             64,
             Budget {
-                allocations: 21,
-                bytes: 58_000,
+                allocations: 29,
+                bytes: 64_000,
             },
         ),
     ] {

@@ -184,11 +184,13 @@ pub fn gunzip_small(
 ///
 /// # Errors
 /// [`Code::TooLarge`] above `limit` bytes, [`Code::DeadlineExceeded`] after `deadline`,
-/// [`Code::Overloaded`] without room, [`Code::InvalidArgument`] when the client stops sending.
+/// [`Code::Draining`] when the server `leaves`, [`Code::Overloaded`] without room,
+/// [`Code::InvalidArgument`] when the client stops sending.
 pub async fn read<B>(
     body: B,
     limit: usize,
     deadline: Option<Instant>,
+    leaves: impl Future<Output = ()>,
     charge: &mut Charge,
 ) -> Result<Bytes, Error>
 where
@@ -200,16 +202,23 @@ where
     if let Poll::Ready(read) = first {
         return read;
     }
-    match deadline {
-        None => collecting.await,
-        Some(deadline) => tokio::time::timeout_at(deadline.into(), collecting)
-            .await
-            .map_err(|_elapsed| {
-                Error::new(
-                    Code::DeadlineExceeded,
-                    "the body did not arrive within server.request_timeout_ms",
-                )
-            })?,
+    let late = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        read = collecting => read,
+        () = late => Err(Error::new(
+            Code::DeadlineExceeded,
+            "the body did not arrive within server.request_timeout_ms",
+        )),
+        () = leaves => Err(Error::new(
+            Code::Draining,
+            "the server is shutting down, and the body did not arrive",
+        )),
     }
 }
 
@@ -365,7 +374,8 @@ mod tests {
         let mut charge = Charge::new(&budget);
         let body = Frames(frames.iter().copied().collect(), end);
         let deadline = Instant::now() + std::time::Duration::from_secs(1);
-        let read = read(body, 200_000, Some(deadline), &mut charge).await;
+        let leaves = std::future::pending();
+        let read = read(body, 200_000, Some(deadline), leaves, &mut charge).await;
         drop(charge);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
         read.map_err(|error| error.code)
@@ -393,6 +403,18 @@ mod tests {
         ] {
             assert_eq!(reading(frames, end, room).await, Err(code));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_given_up_when_the_server_leaves() {
+        let budget = Arc::new(Budget::new("server.bodies_bytes_max", 100));
+        let mut charge = Charge::new(&budget);
+        let mut read = async |end| {
+            let body = Frames([b"ab" as &[u8]].into(), end);
+            read(body, 100, None, std::future::ready(()), &mut charge).await
+        };
+        assert_eq!(read(End::Ended).await.unwrap(), "ab");
+        assert_eq!(read(End::Open).await.unwrap_err().code, Code::Draining);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// `None` when nothing is traced.
     pub tracer: Option<Arc<Tracer>>,
+    /// Stops when the listeners close.
+    pub close: Supervisor,
 }
 
 /// Connections of all listeners.
@@ -318,6 +320,13 @@ impl Shared {
                     Error::new(Code::DeadlineExceeded, "the body was not decoded in time")
                 })?,
         }
+    }
+
+    /// Resolves when a body that is still on its way is waited for no longer: the listeners are closed,
+    /// and half the time that requests have to finish is over.
+    async fn leaves(&self) {
+        self.close.stopping().await;
+        tokio::time::sleep(Duration::from_millis(self.settings.drain_timeout_ms / 2)).await;
     }
 
     /// Whether models may be loaded and unloaded by this listener.

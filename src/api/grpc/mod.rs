@@ -123,7 +123,7 @@ where
         let limit = shared.settings.body_bytes_max.saturating_add(PREFIX);
         let mut charge = Charge::new(&shared.bodies);
         let deadline = shared.deadline(received, None);
-        let bytes = match body::read(body, limit, deadline, &mut charge).await {
+        let bytes = match body::read(body, limit, deadline, shared.leaves(), &mut charge).await {
             Ok(bytes) => bytes,
             Err(error) if path == LABEL => {
                 break 'answer Err(feedback::refused(shared, 1, error));

@@ -93,6 +93,7 @@ fn shared(supervisor: &Supervisor) -> Shared {
         aside: Aside::new(supervisor, 1),
         connections: Arc::default(),
         tracer: None,
+        close: Supervisor::default(),
     }
 }
 

@@ -392,7 +392,7 @@ where
 {
     let limit = shared.settings.body_bytes_max;
     let mut charge = Charge::new(&shared.bodies);
-    let bytes = body::read(body, limit, deadline, &mut charge).await?;
+    let bytes = body::read(body, limit, deadline, shared.leaves(), &mut charge).await?;
     match headers
         .get(header::CONTENT_ENCODING)
         .map(HeaderValue::as_bytes)

@@ -73,11 +73,11 @@ pub fn state<'a>(headers: impl Iterator<Item = &'a [u8]>) -> String {
     for header in headers {
         let text = std::str::from_utf8(header).unwrap_or("\n").trim();
         let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-        if !plain || state.len() + text.len() >= STATE_MAX {
-            return String::new();
-        }
         if !state.is_empty() && !text.is_empty() {
             state.push(',');
+        }
+        if !plain || state.len() + text.len() > STATE_MAX {
+            return String::new();
         }
         state.push_str(text);
     }
@@ -170,6 +170,12 @@ mod tests {
         check(&[b"a=1", b"", b" b=2,c=3 "], "a=1,b=2,c=3");
         check(&[b"a=\xff"], "");
         check(&[b"a=\x07"], "");
-        check(&["x".repeat(512).as_bytes()], "");
+        let long = "x".repeat(512);
+        check(&[long.as_bytes()], &long);
+        check(&[long.as_bytes(), b""], &long);
+        check(&[&long.as_bytes()[2..], b"y"], &format!("{},y", &long[2..]));
+        // The comma counts.
+        check(&[&long.as_bytes()[1..], b"y"], "");
+        check(&["x".repeat(513).as_bytes()], "");
     }
 }

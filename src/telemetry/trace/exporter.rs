@@ -53,6 +53,20 @@ enum Client {
     },
 }
 
+/// Spans that the receiver did not take of an export that it answered.
+struct Refused {
+    spans: u64,
+    reason: String,
+}
+
+impl Refused {
+    /// The requests of `count` whose spans these are. Nobody says which: as many as would have them.
+    fn requests(&self, count: u64, spans: u64) -> u64 {
+        let share = self.spans.min(spans) * count;
+        share.div_ceil(spans.max(1))
+    }
+}
+
 /// Why an export failed.
 struct Failure {
     reason: String,
@@ -138,8 +152,9 @@ impl Exporter {
     /// Sends a batch, or gives it up.
     fn export(&mut self, batch: &[Arc<Trace>]) {
         let count = batch.len() as u64;
-        let spans = batch.iter().flat_map(|trace| spans::spans(trace));
-        let request = spans::request(&self.resource, spans.collect());
+        let spans: Vec<_> = batch.iter().flat_map(|trace| spans::spans(trace)).collect();
+        let spans_count = spans.len() as u64;
+        let request = spans::request(&self.resource, spans);
         let mut pause = PAUSE;
         for attempt in 1..=TRIES {
             if self.end().is_some_and(|end| end <= Instant::now()) {
@@ -147,7 +162,12 @@ impl Exporter {
             }
             let failure = match self.attempt(&request) {
                 Ok(refused) => {
-                    self.counters.exported.fetch_add(count, Ordering::Relaxed);
+                    let lost = refused
+                        .as_ref()
+                        .map_or(0, |it| it.requests(count, spans_count));
+                    let counters = &self.counters;
+                    counters.exported.fetch_add(count - lost, Ordering::Relaxed);
+                    counters.failed.fetch_add(lost, Ordering::Relaxed);
                     return self.note_success(refused);
                 }
                 Err(failure) => failure,
@@ -166,7 +186,7 @@ impl Exporter {
     }
 
     /// One try. It ends with the time that is left, though it may have begun before the server stopped.
-    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Result<Option<String>, Failure> {
+    fn attempt(&mut self, request: &ExportTraceServiceRequest) -> Result<Option<Refused>, Failure> {
         let (client, supervisor, timeout) = (&self.client, &self.supervisor, self.timeout);
         let end = &mut self.end;
         let late = || Err(Failure::again("no answer in time".to_string()));
@@ -184,9 +204,9 @@ impl Exporter {
         })
     }
 
-    fn note_success(&mut self, refused: Option<String>) {
-        if let Some(reason) = refused {
-            tracing::warn!(reason, "the receiver of traces refused some spans");
+    fn note_success(&mut self, refused: Option<Refused>) {
+        if let Some(Refused { spans, reason }) = refused {
+            tracing::warn!(spans, reason, "the receiver of traces refused some spans");
         }
         if std::mem::take(&mut self.away) {
             tracing::info!("traces are exported again");
@@ -239,7 +259,7 @@ impl Client {
         message: &ExportTraceServiceRequest,
         timeout: Duration,
         supervisor: &Supervisor,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<Refused>, Failure> {
         let answer = match self {
             Client::Grpc { client, headers } => {
                 let request = with_metadata(message.clone(), headers)?;
@@ -261,7 +281,10 @@ impl Client {
             }
         };
         let refused = answer.partial_success.filter(|it| it.rejected_spans > 0);
-        Ok(refused.map(|it| format!("{} spans: {}", it.rejected_spans, short(&it.error_message))))
+        Ok(refused.map(|it| Refused {
+            spans: it.rejected_spans.unsigned_abs(),
+            reason: short(&it.error_message),
+        }))
     }
 }
 
@@ -277,7 +300,9 @@ fn with_metadata(
         };
         let key = MetadataKey::from_bytes(name.as_str().as_bytes()).map_err(|_| broken())?;
         let text = value.to_str().map_err(|_| broken())?;
-        let value = MetadataValue::try_from(text).map_err(|_| broken())?;
+        let mut value = MetadataValue::try_from(text).map_err(|_| broken())?;
+        // A password, perhaps: no trace of HTTP/2 shows it.
+        value.set_sensitive(true);
         request.metadata_mut().insert(key, value);
     }
     Ok(request)
@@ -354,4 +379,30 @@ fn short(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(REASON_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_spans_are_requests_that_failed() {
+        let refused = |spans| Refused {
+            spans,
+            reason: String::new(),
+        };
+        let cases = [
+            (0, 0),
+            (1, 1),
+            (5, 1),
+            (6, 2),
+            (50, 10),
+            (51, 10),
+            (u64::MAX, 10),
+        ];
+        for (spans, expected) in cases {
+            assert_eq!(refused(spans).requests(10, 50), expected, "{spans}");
+        }
+        assert_eq!(refused(3).requests(0, 0), 0);
+    }
 }

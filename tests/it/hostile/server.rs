@@ -107,6 +107,22 @@ impl Server {
         page
     }
 
+    /// How many requests were refused for what they are before their slot was known. gRPC's code is in a
+    /// compressed head; the counts tell it.
+    pub fn rejected(&self, protocol: &str) -> f64 {
+        let page = self.metrics();
+        let labels = [
+            "slot=\"\"",
+            "outcome=\"rejected\"",
+            &format!("protocol=\"{protocol}\""),
+        ];
+        let line = page.lines().find(|line| {
+            line.starts_with("hedgerow_request_duration_seconds_count{")
+                && labels.iter().all(|it| line.contains(it))
+        });
+        line.map_or(0.0, |it| it.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
     /// The value of a series.
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.metrics();

@@ -118,6 +118,28 @@ fn calls_that_the_router_reads_run_out_of_time_too() {
 }
 
 #[test]
+fn a_body_that_never_ends_does_not_keep_the_server_from_ending() {
+    // The delay is for the heads to be read.
+    let server = Server::start("drain_delay_ms = 1000\ndrain_timeout_ms = 4000");
+    let whole = server.predict(&server.rows(1));
+    let mut half = connect(server.http);
+    half.write_all(&whole[..whole.len() - 1]).unwrap();
+    let mut call = frames::open(server.grpc, &[]);
+    let head = frames::post(
+        "/inference.GRPCInferenceService/ModelInfer",
+        "application/grpc",
+    );
+    let head = frames::frame(HEADERS, frames::END_HEADERS, 1, &head);
+    call.write_all(&head).unwrap();
+    server.until("both are open", || server.connections() == 2.0);
+    server.terminate();
+    assert_eq!(status(&mut half), 503);
+    let kind = std::iter::from_fn(|| frames::next(&mut call)).find(|it| it.kind == HEADERS);
+    assert!(kind.is_some_and(|it| it.flags & frames::END_STREAM != 0));
+    assert!(server.ended());
+}
+
+#[test]
 fn half_closed_and_vanished_clients_leave_nothing_behind() {
     let server = Server::start("request_timeout_ms = 2000\nidle_timeout_ms = 2000");
     for address in server.both() {
