@@ -96,7 +96,7 @@ def combinations():
         if scrape != "closed":
             values["admin"] = {"exposed": True}
             values["networkPolicy"] = {"adminNamespaces": ["monitoring", "argo-rollouts"]}
-            values["metrics"] = {"scrape": scrape, "rules": True, "dashboard": True}
+            values["metrics"] = {"scrape": scrape, "rules": scrape != "none", "dashboard": True}
         name = f"{models}-{scrape}-{scaling}"
         if everything:
             values = merged(values, EVERYTHING, {"autoscaling": {"slot": "fraud"}})
@@ -116,7 +116,8 @@ def combinations():
         },
     )
     found["sidecar"] = yaml.safe_load((EXAMPLES / "sidecar/values.yaml").read_text())
-    found["sidecar-rules"] = merged(found["sidecar"], {"metrics": {"rules": True, "dashboard": True}})
+    found["sidecar-dashboard"] = merged(found["sidecar"], {"metrics": {"dashboard": True}})
+    found["ipv6"] = merged(BASE, {"listen": "::", "service": {"ipFamilyPolicy": "PreferDualStack"}})
     return found
 
 

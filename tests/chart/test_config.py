@@ -104,3 +104,14 @@ def test_addresses(mode):
     assert server["http"] == ("0.0.0.0:8080" if mode == "service" else "127.0.0.1:8080")
     assert server["admin"] == "127.0.0.1:8082"
     assert ("http_unix" in server) == (mode == "sidecar")
+
+
+def test_addresses_of_both_families(tmp_path):
+    text = config(render(merged(BASE, {"listen": "::", "admin": {"exposed": True}})))
+    server = tomllib.loads(text)["server"]
+    assert [server[it] for it in ("http", "grpc", "admin")] == ["[::]:8080", "[::]:8081", "[::]:8082"]
+    done = check(text, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Not exposed, the admin port stays on the loopback, and a sidecar does whole.
+    assert 'admin = "127.0.0.1:8082"' in config(render(merged(BASE, {"listen": "::"})))
+    assert "[::]" not in config(render(merged(BASE, {"listen": "::", "mode": "sidecar"})))

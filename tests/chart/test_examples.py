@@ -1,82 +1,19 @@
 """The examples beside the chart: their schemas, and that the server does what they rest on."""
 
 import json
-import pathlib
 import re
 import shutil
-import signal
 import subprocess
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 import yaml
-from chart import BINARY, EXAMPLES, ROOT, combinations, merged, only, render, validate_core
+from chart import EXAMPLES, ROOT, combinations, merged, only, render, validate_core
 from custom import check_canary, check_kserve, check_pod, check_types
+from server import probe
 
 
 def read(name):
     return list(yaml.safe_load_all((EXAMPLES / name).read_text()))
-
-
-class Server:
-    """This server, started as a container would be, on free ports."""
-
-    def __init__(self, arguments, env):
-        self.process = subprocess.Popen(
-            [BINARY, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.addresses = {}
-        for line in self.process.stdout:
-            found = re.match(r"\s+(HTTP|admin)\s+http://(\S+)", line)
-            if found:
-                self.addresses[found[1]] = found[2]
-            if "admin" in self.addresses:
-                break
-
-    def ask(self, listener, path):
-        """The answer, once it is there: like a probe, asked again while the server says 503."""
-        url = f"http://{self.addresses[listener]}{path}"
-        last = time.monotonic() + 20
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=10) as answer:
-                    return answer.read().decode()
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or time.monotonic() > last:
-                    raise
-            time.sleep(0.05)
-
-    def post(self, listener, path, body):
-        """The status of an answer."""
-        url = f"http://{self.addresses[listener]}{path}"
-        try:
-            with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=10) as answer:
-                return answer.status
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    def stop(self):
-        """The exit code after SIGTERM."""
-        self.process.terminate()
-        self.process.stdout.read()
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def server():
-    """Starts servers and stops them."""
-    started = []
-
-    def start(arguments, env=None):
-        started.append(Server(arguments, env or {}))
-        return started[-1]
-
-    yield start
-    for it in started:
-        if it.process.poll() is None:
-            it.stop()
 
 
 def test_argo_cd_and_rollouts():
@@ -136,8 +73,10 @@ def test_kserves_container_serves_what_its_services_name(server, tmp_path):
         mounted = [said.get(it, it) for it in arguments]
         assert len(set(mounted) - set(arguments)) == 2
         running = server(mounted, env)
-        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        for kind in ("startupProbe", "readinessProbe"):
             running.ask("HTTP", container[kind]["httpGet"]["path"])
+        there = env | {"HEDGEROW__SERVER__ADMIN": running.addresses["admin"]}
+        assert probe(container["livenessProbe"], env=there) == 0
         assert json.loads(running.ask("HTTP", f"/v2/models/{name}"))["versions"] == [
             "1" if ends_in_revision else "3"
         ]
@@ -206,12 +145,14 @@ def test_the_sidecar_serves_on_loopback_and_sockets(server, sidecar, tmp_path):
     values = yaml.safe_load((EXAMPLES / "sidecar/values.yaml").read_text())
     (config,) = render(values, "hedgerow")
     text = re.sub(r'"127\.0\.0\.1:\d+"', '"127.0.0.1:0"', config["data"]["hedgerow.toml"])
-    mounts = [it["mountPath"] for it in container["volumeMounts"]]
-    for it in mounts:
+    mounts = [it["mountPath"] for it in container["volumeMounts"] if "subPath" not in it]
+    for it in [*mounts, "/etc/hedgerow"]:
         (tmp_path / it[1:]).mkdir(parents=True)
     text = re.sub(f'"({"|".join(mounts)})', rf'"{tmp_path}\1', text)
     shutil.copytree(ROOT / "models/fraud-xgb", tmp_path / "models/fraud-xgb")
     (tmp_path / "etc/hedgerow/hedgerow.toml").write_text(text)
+    (mount,) = [it for it in container["volumeMounts"] if "subPath" in it]
+    assert mount["mountPath"] == container["args"][-1] and mount["subPath"] in config["data"]
     arguments = [it.replace("/etc", f"{tmp_path}/etc") for it in container["args"]]
     running = server(arguments)
     assert running.addresses["HTTP"].startswith("127.0.0.1:")
@@ -221,14 +162,11 @@ def test_the_sidecar_serves_on_loopback_and_sockets(server, sidecar, tmp_path):
         capture_output=True,
     )
     assert asked.returncode == 0
-    probes = [container[kind]["exec"]["command"] for kind in ("startupProbe", "livenessProbe")]
     env = {"HEDGEROW__SERVER__ADMIN": running.addresses["admin"]}
 
     def codes():
-        for command in probes:
-            assert command[0] == "hedgerow"
-            arguments = [it.replace("/etc", f"{tmp_path}/etc") for it in command[1:]]
-            yield subprocess.run([BINARY, *arguments], env=env, capture_output=True).returncode
+        for kind in ("startupProbe", "livenessProbe"):
+            yield probe(container[kind], {"/etc": f"{tmp_path}/etc"}, env)
 
     assert list(codes()) == [0, 0]
     assert running.stop() == 0

@@ -105,7 +105,7 @@ def test_a_pod_has_time_to_drain():
 def test_selectors_and_ports_meet(rendered):
     for name, resources in rendered.items():
         if name.startswith("sidecar"):
-            assert {it["kind"] for it in resources} <= {"ConfigMap", "PrometheusRule"}
+            assert {it["kind"] for it in resources} == {"ConfigMap"}
             continue
         template = only(resources, "Deployment")["spec"]["template"]
         labels = template["metadata"]["labels"]
@@ -182,5 +182,41 @@ def test_who_sets_the_replicas(rendered):
 
 
 def test_names_stay_within_what_kubernetes_takes():
-    resources = render(merged(BASE, {"admin": {"exposed": True}}), release="r" * 53)
-    assert all(len(it["metadata"]["name"]) <= 63 for it in resources)
+    """Also those that are made of them: a pod's, and KEDA's autoscaler's."""
+    for values, release in (({}, "r" * 53), ({"fullnameOverride": "n" * 46}, "x")):
+        for kind in ("cpu", "keda"):
+            scaled = merged(combinations()[f"pvc-serviceMonitor-{kind}"], values)
+            resources = render(scaled, release)
+            names = {(it["kind"], it["metadata"]["name"]) for it in resources}
+            assert len(names) == len(resources)
+            assert all(len(name) <= 63 for _, name in names)
+            name = only(resources, "Deployment")["metadata"]["name"]
+            assert len(f"{name}-7c9d8b6f5d-x4x9z") == len(f"keda-hpa-{name}") + 8 == 63
+            for it in of_kind(resources, "ScaledObject"):
+                query = it["spec"]["triggers"][1]["metadata"]["query"]
+                (pattern,) = re.findall(r'pod=~"(.*?)"', query)
+                assert re.fullmatch(pattern, f"{name}-7c9d8b6f5d-x4x9z")
+
+
+def test_a_pods_life_is_asked_on_the_admin_port(rendered):
+    """By a command, with the file as it was when the container started; traffic comes by the public port."""
+    for name, resources in rendered.items():
+        if name.startswith("sidecar"):
+            continue
+        (container,) = pod_of(resources)["containers"]
+        file = container["args"][-1]
+        command = container["livenessProbe"]["exec"]["command"]
+        assert command == ["hedgerow", "health", "--alive", "--config", file]
+        (mount,) = [it for it in container["volumeMounts"] if it["name"] == "config"]
+        assert (mount["mountPath"], mount["subPath"]) == (file, "hedgerow.toml")
+        for kind in ("startupProbe", "readinessProbe"):
+            assert container[kind]["httpGet"]["port"] == "http"
+
+
+def test_a_service_of_both_families(rendered):
+    policies = {
+        name: only(resources, "Service")["spec"].get("ipFamilyPolicy")
+        for name, resources in rendered.items()
+        if name in ("defaults", "ipv6")
+    }
+    assert policies == {"defaults": None, "ipv6": "PreferDualStack"}

@@ -2,14 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{- /* Short enough for "-admin" and a pod's suffix. */ -}}
+{{- /* A pod's name is this and up to 17 more, "-" and the hash of its template, "-" and five; 63 at the most. */ -}}
 {{- define "hedgerow.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
 {{- else if contains (include "hedgerow.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "hedgerow.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "hedgerow.name" .) | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 
@@ -72,6 +72,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (ne $v.metrics.scrape "none") (not $v.admin.exposed) -}}
 {{- fail "metrics.scrape needs admin.exposed: metrics are served on the admin port" -}}
 {{- end -}}
+{{- if and $v.metrics.rules (eq $v.metrics.scrape "none") -}}
+{{- fail "metrics.rules needs metrics.scrape: HedgerowAbsent would page for ever. Where Prometheus finds the pods by a configuration of its own, load helm/hedgerow/files/rules.yaml there" -}}
+{{- end -}}
 {{- if and (has $v.autoscaling.kind (list "adapter" "keda")) (eq $v.metrics.scrape "none") -}}
 {{- fail (printf "autoscaling.kind \"%s\" needs metrics.scrape: it scales on what Prometheus measured" $v.autoscaling.kind) -}}
 {{- end -}}
@@ -81,5 +84,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $v.state.claimName (or (ne $v.autoscaling.kind "none") (gt (int $v.replicas) 1)) -}}
 {{- fail "state.claimName holds the journal of one replica: set replicas to 1 and autoscaling.kind to none, or use PostgreSQL" -}}
 {{- end -}}
+{{- else if $v.metrics.rules -}}
+{{- fail "metrics.rules is for mode \"service\": Prometheus does not reach a sidecar's loopback, and HedgerowAbsent would page for ever. Set it in a release of that mode, or load helm/hedgerow/files/rules.yaml" -}}
 {{- end -}}
 {{- end }}

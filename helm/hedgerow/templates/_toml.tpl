@@ -59,8 +59,9 @@ server refuses: values come from YAML as floats. "hedgerow.toml" takes {path: [â
 {{- /* The configuration with what the chart sets. */ -}}
 {{- define "hedgerow.config" -}}
 {{- $v := .Values -}}
-{{- $all := ternary "0.0.0.0" "127.0.0.1" (eq $v.mode "service") -}}
-{{- $admin := ternary "0.0.0.0" "127.0.0.1" (and (eq $v.mode "service") $v.admin.exposed) -}}
+{{- $listen := ternary (printf "[%s]" $v.listen) $v.listen (contains ":" $v.listen) -}}
+{{- $all := ternary $listen "127.0.0.1" (eq $v.mode "service") -}}
+{{- $admin := ternary $listen "127.0.0.1" (and (eq $v.mode "service") $v.admin.exposed) -}}
 {{- $server := dict
   "http" (printf "%s:%v" $all $v.ports.http)
   "grpc" (printf "%s:%v" $all $v.ports.grpc)
