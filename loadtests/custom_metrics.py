@@ -4,6 +4,7 @@ pods that a selector finds, asked of Prometheus, and handed on in thousandths, c
 It knows of the rules what helm/examples/prometheus-adapter-values.yaml uses of them. Standard library only.
 """
 
+import http.client
 import json
 import math
 import re
@@ -13,8 +14,12 @@ import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from controlplane import PlaneError
+from scrape import ScrapeError
+
 GROUP, VERSION = "custom.metrics.k8s.io", "v1beta2"
 ROOT = f"/apis/{GROUP}/{VERSION}"
+RESOURCE = {"singularName": "", "namespaced": True, "kind": "MetricValueList", "verbs": ["get"]}
 ASKED = re.compile(rf"{ROOT}/namespaces/([^/]+)/pods/\*/([^/]+)")
 
 
@@ -33,6 +38,10 @@ def expanded(rule, namespace, pods):
     return re.sub(r"<<\.(\w+)>>", lambda found: filled[found[1]], rule["metricsQuery"])
 
 
+def failure(code, message):
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message}
+
+
 class CustomMetrics:
     """The API, on a port of its own. `answers` has what was told last of each metric: {pod: thousandths}."""
 
@@ -46,7 +55,10 @@ class CustomMetrics:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                status, found = api.answer(urllib.parse.urlsplit(self.path))
+                try:
+                    status, found = api.answer(urllib.parse.urlsplit(self.path))
+                except (OSError, http.client.HTTPException, PlaneError, ScrapeError) as error:
+                    status, found = 503, failure(503, str(error))
                 body = json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -92,10 +104,11 @@ class CustomMetrics:
     def answer(self, asked):
         if asked.path.rstrip("/") == ROOT:
             resources = [{"name": f"pods/{it}", **RESOURCE} for it in self.rules]
-            return 200, {**LIST, "groupVersion": f"{GROUP}/{VERSION}", "resources": resources}
+            kind = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}"}
+            return 200, {**kind, "resources": resources}
         found = ASKED.fullmatch(asked.path)
         if not found or found[2] not in self.rules:
-            return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+            return 404, failure(404, f"there is no {asked.path}")
         namespace, metric = found.groups()
         selector = dict(urllib.parse.parse_qsl(asked.query)).get("labelSelector", "")
         values = self.values(namespace, metric, selector)
@@ -130,7 +143,3 @@ class CustomMetrics:
     def stop(self):
         self.listener.shutdown()
         self.listener.server_close()
-
-
-RESOURCE = {"singularName": "", "namespaced": True, "kind": "MetricValueList", "verbs": ["get"]}
-LIST = {"kind": "APIResourceList", "apiVersion": "v1"}

@@ -129,12 +129,13 @@ class Show:
     def job(self):
         """How Prometheus finds pods that carry the chart's annotations."""
         pod = "__meta_kubernetes_pod"
+        wanted = [f"{pod}_annotation_prometheus_io_scrape"]
         address = [f"{pod}_ip", f"{pod}_annotation_prometheus_io_port"]
         return {
             "job_name": "pods",
             "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(self.plane.kubeconfig)}],
             "relabel_configs": [
-                {"source_labels": [f"{pod}_annotation_prometheus_io_scrape"], "action": "keep", "regex": "true"},
+                {"source_labels": wanted, "action": "keep", "regex": "true"},
                 {"source_labels": address, "separator": ":", "target_label": "__address__"},
                 {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
                 {"source_labels": [f"{pod}_name"], "target_label": "pod"},
@@ -249,15 +250,15 @@ class Judge:
 
 
 HEADER = (
-    f"{'time':>6} {'load':>5} {'pods':>5} | {'P95':>8} {'rows':>8} | {'by P95':>6} {'by rows':>7} {'computed':>8} | "
-    f"{'HPA':>4}  its reason"
+    f"{'time':>6} {'load':>5} {'pods':>5} | {'P95':>8} {'rows':>8} | {'by P95':>6} {'by rows':>7} "
+    f"{'computed':>8} | {'HPA':>4}  its reason"
 )
 
 
 def line(at, load, current, values, asked, decided, found, reason):
-    p95, rows = (f"{values[it] / 1000:.1f}" if it in values else "none" for it in (P95, IN_FLIGHT))
-    wishes = ("keep" if asked[it] is None else asked[it] for it in (P95, IN_FLIGHT))
-    by_p95, by_rows = wishes
+    shown = (P95, IN_FLIGHT)
+    p95, rows = (f"{values[it] / 1000:.1f}" if it in values else "none" for it in shown)
+    by_p95, by_rows = ("keep" if asked[it] is None else asked[it] for it in shown)
     return (
         f"{at:>6} {load:5.1f} {current:5} | {p95:>8} {rows:>8} | {by_p95:>6} {by_rows:>7} {decided:8} | "
         f"{found:4}  {reason}"
@@ -283,7 +284,8 @@ def play(show, stabilization_s):
     show.without_cpu(stabilization_s)
     judge.scaler.targets.pop(CPU)
     judge.scaler.stabilization_s = stabilization_s
-    part(f"CPU is taken out of the HPA, and a decrease waits {stabilization_s} s, not {STABILIZATION_S}.", WITHOUT_CPU)
+    waits = f"a decrease waits {stabilization_s} s (the chart: {STABILIZATION_S})"
+    part(f"CPU is taken out of the HPA, and {waits}.", WITHOUT_CPU)
     show.client.drain()
     show.server.stop()
     part("The server is gone, and no pod is scraped.", UNSEEN)
@@ -310,7 +312,8 @@ def main():
             show.stop()
     for found in judge.wrong:
         print(f"WRONG: {found}")
-    print(f"\nIn {judge.looks} looks the controller {'did NOT decide' if judge.wrong else 'decided'} what scaling.py computes.")
+    verdict = "did NOT decide" if judge.wrong else "decided"
+    print(f"\nIn {judge.looks} looks the controller {verdict} what scaling.py computes.")
     return 1 if judge.wrong else 0
 
 

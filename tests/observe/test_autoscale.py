@@ -2,6 +2,7 @@
 
 import math
 
+import custom_metrics
 import pytest
 from autoscale import Show, disagreements
 from conftest import BINARY
@@ -74,3 +75,14 @@ def test_without_a_value_nothing_shrinks():
 )
 def test_replicas_that_are_not_measured_hold_a_change_back(value, replicas):
     assert desired(4, value, 10, measured=2) == replicas
+
+
+def test_a_rule_of_the_adapter_is_filled_in_for_the_pods():
+    rule = {
+        "seriesQuery": 'rows{pod!=""}',
+        "metricsQuery": "sum by (<<.GroupBy>>) (avg_over_time(<<.Series>>{<<.LabelMatchers>>}[1m]))",
+    }
+    assert custom_metrics.name(rule) == "rows"
+    assert custom_metrics.name({**rule, "name": {"as": "busy"}}) == "busy"
+    filled = 'sum by (pod) (avg_over_time(rows{namespace="prod",pod=~"a|b"}[1m]))'
+    assert custom_metrics.expanded(rule, "prod", ["b", "a"]) == filled
