@@ -150,11 +150,15 @@ class ControlPlane:
 
 
 class Pods:
-    """Stands for the nodes: every pod of the namespace runs and is ready at once, at this address."""
+    """Stands for the nodes: every pod of the namespace runs and is ready at once, on this machine. Where
+    its annotations say that it is scraped goes into `targets`, since Debian's Prometheus cannot ask the
+    API server."""
 
     def __init__(self, plane, namespace):
-        self.plane = plane
+        self.plane, self.namespace = plane, namespace
         self.path = f"/api/v1/namespaces/{namespace}/pods"
+        self.targets = plane.folder / "targets.json"
+        self.known = None
         self.running = 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
@@ -167,6 +171,7 @@ class Pods:
                 for pod in found:
                     if pod["status"].get("phase") != "Running":
                         self.put_up(pod)
+                self.announce(found)
                 self.running = len(found)
             except (OSError, http.client.HTTPException, PlaneError):
                 # A pod that is gone meanwhile, or the end of the show: the next look tells.
@@ -177,13 +182,29 @@ class Pods:
         condition = {"status": "True", "lastTransitionTime": now}
         status = {
             "phase": "Running",
-            "podIP": "127.0.0.1",
-            "podIPs": [{"ip": "127.0.0.1"}],
             "startTime": now,
             "conditions": [{"type": name, **condition} for name in ("Ready", "ContainersReady")],
         }
         path = f"{self.path}/{pod['metadata']['name']}/status"
         self.plane.ask("PATCH", path, {"status": status}, MERGE)
+
+    def announce(self, pods):
+        """For Prometheus: it reads the file again when another takes its place."""
+        found = {}
+        for pod in pods:
+            marks = pod["metadata"]["annotations"]
+            if marks.get("prometheus.io/scrape") == "true":
+                found[pod["metadata"]["name"]] = f"127.0.0.1:{marks['prometheus.io/port']}"
+        if found == self.known:
+            return
+        listed = [
+            {"targets": [address], "labels": {"namespace": self.namespace, "pod": name}}
+            for name, address in found.items()
+        ]
+        aside = self.targets.with_suffix(".new")
+        aside.write_text(json.dumps(listed))
+        aside.rename(self.targets)
+        self.known = found
 
     def stop(self):
         self.stopping.set()

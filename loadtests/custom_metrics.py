@@ -106,7 +106,7 @@ class CustomMetrics:
             resources = [{"name": f"pods/{it}", **RESOURCE} for it in self.rules]
             kind = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{VERSION}"}
             return 200, {**kind, "resources": resources}
-        found = ASKED.fullmatch(asked.path)
+        found = ASKED.fullmatch(urllib.parse.unquote(asked.path))
         if not found or found[2] not in self.rules:
             return 404, failure(404, f"there is no {asked.path}")
         namespace, metric = found.groups()

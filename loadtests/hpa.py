@@ -3,8 +3,7 @@
 
 A real API server has the chart's Deployment and HPA, installed by helm; the real controllers make the
 pods, and read the metrics by the API server. Nothing runs the pods: one real server stands for each,
-and gets the load of all divided by their number. A real Prometheus finds the pods by the API server and
-scrapes them. Every decision is held against scaling.py, which must decide the same. Standard library
+and gets the load of all divided by their number; a real Prometheus scrapes it as each of them. Every decision is held against scaling.py, which must decide the same. Standard library
 only; scripts/hpa.sh has what it needs.
 """
 
@@ -104,7 +103,8 @@ class Show:
             self.plane = self.begin(ControlPlane(options.kube, folder / "plane"))
             self.plane.ask("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
             self.pods = self.begin(Pods(self.plane, NAMESPACE))
-            self.scraper = self.begin(Prometheus(folder / "prometheus", {}, more=[self.job()]))
+            jobs = [{"job_name": "pods", "file_sd_configs": [{"files": [str(self.pods.targets)]}]}]
+            self.scraper = self.begin(Prometheus(folder / "prometheus", {}, more=jobs))
             self.metrics = self.begin(CustomMetrics(self.plane, self.scraper, self.rules()))
             self.metrics.register(NAMESPACE)
             self.targets = {
@@ -125,22 +125,6 @@ class Show:
     def stop(self):
         while self.started:
             self.started.pop().stop()
-
-    def job(self):
-        """How Prometheus finds pods that carry the chart's annotations."""
-        pod = "__meta_kubernetes_pod"
-        wanted = [f"{pod}_annotation_prometheus_io_scrape"]
-        address = [f"{pod}_ip", f"{pod}_annotation_prometheus_io_port"]
-        return {
-            "job_name": "pods",
-            "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(self.plane.kubeconfig)}],
-            "relabel_configs": [
-                {"source_labels": wanted, "action": "keep", "regex": "true"},
-                {"source_labels": address, "separator": ":", "target_label": "__address__"},
-                {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-                {"source_labels": [f"{pod}_name"], "target_label": "pod"},
-            ],
-        }
 
     def rules(self):
         """The adapter's, read by helm, which knows YAML."""
