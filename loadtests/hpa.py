@@ -43,13 +43,12 @@ RULES_CHART = {
     "Chart.yaml": "{apiVersion: v2, name: rules, version: 0.0.0}",
     "templates/rules.yaml": '{{ toJson (dict "rules" .Values.rules.custom) }}',
 }
-
-
+LOOK_EVERY_S = 15
 # Of each part of the show: loads, in multiples of what one replica computes at the most, and for how many
-# looks of the controller; it looks every 15 s.
-WITH_CPU = ((0.3, 4), (1.0, 4), (3.0, 6), (0.5, 5))
-WITHOUT_CPU = ((0.5, 16), (0.0, 4))
-UNSEEN = ((0.0, 4),)
+# looks of the controller.
+WITH_CPU = ((0.3, 3), (1.0, 5), (3.0, 4), (0.5, 4))
+WITHOUT_CPU = ((0.5, 9), (0.0, 3))
+UNSEEN = ((0.0, 3),)
 
 
 @dataclass
@@ -209,6 +208,7 @@ class Judge:
         self.scaler = Autoscaler(dict(targets))
         self.begun = None
         self.looks = 0
+        self.missed = {"an increase", "a decrease", "a decrease that a missing metric stopped"}
         self.wrong = []
 
     def look(self, load, look, hpa, answers):
@@ -222,15 +222,28 @@ class Judge:
         measured = {name: len(it) for name, it in answers.items()}
         asked, decided = self.scaler.decide(look.moment, current, values, measured)
         found = current if look.decided is None else look.decided
+        known = [it for it in asked.values() if it is not None]
+        self.see(current, found, len(known) < len(asked) and max(known, default=current) < current)
         at = f"{look.moment - self.begun:.0f} s"
         if told(status) != means:
             self.wrong.append(f"{at}: the HPA read {told(status)}, it was told {means}")
         if found != decided:
             self.wrong.append(f"{at}: the controller set {found}, scaling.py {decided}")
-        known = [it for it in asked.values() if it is not None]
         if look.wish is not None and look.wish != max(known, default=None):
             self.wrong.append(f"{at}: the controller wished {look.wish}, scaling.py {asked}")
         return line(at, load, current, told(status), asked, decided, found, why(status))
+
+    def see(self, current, found, stopped):
+        if found > current:
+            self.missed.discard("an increase")
+        if found < current:
+            self.missed.discard("a decrease")
+        if stopped and found == current:
+            self.missed.discard("a decrease that a missing metric stopped")
+
+    def verdict(self):
+        """What is wrong, and what the show was for and did not show."""
+        return [*self.wrong, *(f"there was not {it}" for it in sorted(self.missed))]
 
 
 HEADER = (
@@ -269,7 +282,8 @@ def play(show, stabilization_s):
     judge.scaler.targets.pop(CPU)
     judge.scaler.stabilization_s = stabilization_s
     waits = f"a decrease waits {stabilization_s} s (the chart: {STABILIZATION_S})"
-    part(f"CPU is taken out of the HPA, and {waits}.", WITHOUT_CPU)
+    waiting = (WITHOUT_CPU[0][0], stabilization_s // LOOK_EVERY_S)
+    part(f"CPU is taken out of the HPA, and {waits}.", (waiting, *WITHOUT_CPU))
     show.client.drain()
     show.server.stop()
     part("The server is gone, and no pod is scraped.", UNSEEN)
@@ -294,11 +308,11 @@ def main():
             judge = play(show, options.stabilization)
         finally:
             show.stop()
-    for found in judge.wrong:
+    wrong = judge.verdict()
+    for found in wrong:
         print(f"WRONG: {found}")
-    verdict = "did NOT decide" if judge.wrong else "decided"
-    print(f"\nIn {judge.looks} looks the controller {verdict} what scaling.py computes.")
-    return 1 if judge.wrong else 0
+    print(f"\nThe controller decided in {judge.looks} looks {'NOT ' if wrong else ''}what scaling.py computes.")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
