@@ -29,7 +29,7 @@ autoscale-demo: build ## What autoscaling reads and decides while load rises, in
 	@command -v prometheus >/dev/null || { echo "prometheus is missing: apt-get install prometheus" >&2; exit 1; }
 	@python3 loadtests/autoscale.py --binary target/release/hedgerow $(DEMO)
 
-hpa-demo: build ## What Kubernetes' own HPA controller decides while load rises and falls, in 13 minutes; builds it once (DEMO="--stabilization 300").
+hpa-demo: build ## What Kubernetes' own HPA controller decides in nine minutes; it is built once, in twenty (DEMO="--stabilization 300").
 	@scripts/hpa.sh --binary target/release/hedgerow $(DEMO)
 
 simulate: tools ## Error rates and power of promotion, by simulation, in full (two minutes).
