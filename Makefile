@@ -11,7 +11,7 @@ FULL ?= 0
 SOAK ?=
 LOAD ?=
 
-.PHONY: help run demo drift-demo autoscale-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails loadtest models golden clean
+.PHONY: help run demo drift-demo autoscale-demo hpa-demo simulate build native test lint unit differential fuzz clients chart test-image test-observe test-prefect test-airflow test-h2spec deny audit bench-kernels bench-door bench-drift bench-trace bench-dispatch bench-engines bench-servers bench-tails loadtest models golden clean
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ drift-demo: build ## The customers of a fraud model change, and a real server no
 autoscale-demo: build ## What autoscaling reads and decides while load rises, in five minutes (DEMO="--window 12").
 	@command -v prometheus >/dev/null || { echo "prometheus is missing: apt-get install prometheus" >&2; exit 1; }
 	@python3 loadtests/autoscale.py --binary target/release/hedgerow $(DEMO)
+
+hpa-demo: build ## What Kubernetes' own HPA controller decides in nine minutes; it is built once, in twenty (DEMO="--stabilization 300").
+	@scripts/hpa.sh --binary target/release/hedgerow $(DEMO)
 
 simulate: tools ## Error rates and power of promotion, by simulation, in full (two minutes).
 	@cargo bench --quiet --bench simulate

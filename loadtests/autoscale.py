@@ -212,16 +212,17 @@ def play(show, plan):
         f"{TARGET_ROWS:,} rows in flight a replica.\nWindows of {show.window_s} s; milliseconds.\n"
     )
     print(HEADER, flush=True)
-    for load in (*plan, 0.0):
+    for number, load in enumerate((*plan, 0.0)):
         step = show.step(load, replicas)
         values = {"p95": step.values["adapter"], "rows": step.values["rows"]}
-        step.asked, step.decided = scaler.decide(replicas, values)
+        step.asked, step.decided = scaler.decide(number * STEP_STANDS_FOR_S, replicas, values)
         if step.client is not None:
             wrong += [f"load {load}, {replicas} replicas: {it}" for it in disagreements(step, show.bounds())]
         print(line(step), flush=True)
         replicas = step.decided
     step = show.gone()
-    step.asked, step.decided = scaler.decide(replicas, {"p95": None, "rows": None})
+    moment = (number + 1) * STEP_STANDS_FOR_S
+    step.asked, step.decided = scaler.decide(moment, replicas, {"p95": None, "rows": None})
     step.replicas = replicas
     print(line(step) + "  (no server is scraped)")
     return wrong

@@ -19,9 +19,9 @@ class ScrapeError(Exception):
 
 class Prometheus:
     """The process in a folder of its own. `targets` are the admin addresses of servers, by job; all
-    their series get `labels`."""
+    their series get `labels`. `more` are jobs as its configuration has them."""
 
-    def __init__(self, folder, targets, interval="1s", rules=None, labels=None):
+    def __init__(self, folder, targets, interval="1s", rules=None, labels=None, more=()):
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{free_port()}"
         jobs = [
@@ -31,7 +31,7 @@ class Prometheus:
         config = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "rule_files": [str(rules)] if rules else [],
-            "scrape_configs": jobs,
+            "scrape_configs": [*jobs, *more],
         }
         # JSON is YAML.
         (folder / "prometheus.yml").write_text(json.dumps(config))

@@ -2,6 +2,7 @@
 
 import math
 
+import custom_metrics
 import pytest
 from autoscale import Show, disagreements
 from conftest import BINARY
@@ -42,17 +43,46 @@ def test_seconds_are_too_coarse_a_unit():
 
 
 def test_an_increase_is_bounded_and_a_decrease_waits():
-    scaler = Autoscaler({"p95": 10}, step_s=60, most=20)
-    assert scaler.decide(1, {"p95": 100.0})[1] == 3
-    assert scaler.decide(3, {"p95": 40.0})[1] == 6
-    # Ten, twelve and six were asked for: the highest wish of five minutes holds what there is.
-    for _ in range(5):
-        assert scaler.decide(6, {"p95": 1.0})[1] == 6
-    assert scaler.decide(6, {"p95": 1.0})[1] == 5
-    assert scaler.decide(5, {"p95": 1.0})[1] == 4
+    scaler = Autoscaler({"p95": 10}, most=20)
+    assert scaler.decide(0, 1, {"p95": 100.0})[1] == 3
+    assert scaler.decide(15, 3, {"p95": 40.0})[1] == 3
+    assert scaler.decide(30, 3, {"p95": 40.0})[1] == 6
+    # Ten and twelve were asked for: the highest wish of five minutes holds what there is.
+    for moment in range(60, 331, 30):
+        assert scaler.decide(moment, 6, {"p95": 1.0})[1] == 6
+    assert scaler.decide(345, 6, {"p95": 1.0})[1] == 5
+    assert scaler.decide(360, 5, {"p95": 1.0})[1] == 5
+    assert scaler.decide(405, 5, {"p95": 1.0})[1] == 4
+
+
+def test_a_decision_that_stands_for_long_takes_a_pod_a_minute():
+    scaler = Autoscaler({"p95": 10}, step_s=150, most=20)
+    assert scaler.decide(0, 20, {"p95": 2.0})[1] == 20
+    assert scaler.decide(450, 20, {"p95": 2.0})[1] == 16
+    assert scaler.decide(600, 10, {"p95": 2.0})[1] == 8
 
 
 def test_without_a_value_nothing_shrinks():
-    scaler = Autoscaler({"p95": 10, "queued": 100}, step_s=600)
-    assert scaler.decide(4, {"p95": None, "queued": 0.0})[1] == 4
-    assert scaler.decide(4, {"p95": None, "queued": 200.0})[1] == 8
+    scaler = Autoscaler({"p95": 10, "queued": 100})
+    assert scaler.decide(0, 4, {"p95": None, "queued": 0.0})[1] == 4
+    assert scaler.decide(600, 4, {"p95": None, "queued": 200.0})[1] == 8
+
+
+@pytest.mark.parametrize(
+    "value, replicas",
+    # Two of four are measured. The others count as idle on the way up, as at the target on the way down.
+    [(15.0, 4), (30.0, 6), (11.0, 4), (5.0, 3), (0.0, 2), (9.5, 4)],
+)
+def test_replicas_that_are_not_measured_hold_a_change_back(value, replicas):
+    assert desired(4, value, 10, measured=2) == replicas
+
+
+def test_a_rule_of_the_adapter_is_filled_in_for_the_pods():
+    rule = {
+        "seriesQuery": 'rows{pod!=""}',
+        "metricsQuery": "sum by (<<.GroupBy>>) (avg_over_time(<<.Series>>{<<.LabelMatchers>>}[1m]))",
+    }
+    assert custom_metrics.name(rule) == "rows"
+    assert custom_metrics.name({**rule, "name": {"as": "busy"}}) == "busy"
+    filled = 'sum by (pod) (avg_over_time(rows{namespace="prod",pod=~"a|b"}[1m]))'
+    assert custom_metrics.expanded(rule, "prod", ["b", "a"]) == filled
