@@ -51,6 +51,14 @@ class Site:
         """How often the champion of a slot has changed."""
         return int(self.metric("hedgerow_swaps_total", slot=slot) or 0)
 
+    def champion(self, slot):
+        """The revision that answers; 0 where none does."""
+        text = get(self.admin, "/metrics").decode()
+        series = re.findall(r"^hedgerow_slot_info{(.*)} 1(?:\.0)?$", text, re.MULTILINE)
+        wanted = {f'slot="{slot}"', 'role="champion"'}
+        found = (it for it in series if wanted <= set(it.split(",")))
+        return max((int(re.search(r'revision="(\d+)"', it)[1]) for it in found), default=0)
+
     def metric(self, name, **labels):
         """The sum of a metric's series that have these labels; None when there is none."""
         return total(get(self.admin, "/metrics").decode(), name, **labels)
@@ -110,12 +118,15 @@ def ask(port, path, body, headers=None):
 
 
 def swap(slot, file):
-    """Adds the next revision, which becomes the champion, and removes the one before the last."""
+    """Adds the next revision, which becomes the champion, and removes those before the champion that
+    are not its predecessor: a busy core may take longer than a step to load one."""
 
     def step(site):
-        number = next(site.numbers)
-        site.add(slot, number, file)
-        shutil.rmtree(site.models / slot / str(number - 2), ignore_errors=True)
+        site.add(slot, next(site.numbers), file)
+        champion = site.champion(slot)
+        for folder in (site.models / slot).glob("[0-9]*"):
+            if int(folder.name) < champion - 1:
+                shutil.rmtree(folder, ignore_errors=True)
 
     return step
 
