@@ -29,6 +29,7 @@ Sends a WINDOW_UPDATE frame on half-closed (remote) stream
 Sends a PRIORITY frame on half-closed (remote) stream
 Sends a second HEADERS frame without the END_STREAM flag
 Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length
+Sends a HEADERS frame with the "content-length" header field which does not equal the sum of the multiple DATA frames payload length
 Sends a HEADERS frame that contains a pseudo-header field as trailers'
 # 1: Both ports speak HTTP/1 as well, so that a wrong preface is a wrong request: 400, and closed.
 # 2, 3: When the reset and the frame after it do not come together, the h2 library has forgotten the
@@ -36,7 +37,8 @@ Sends a HEADERS frame that contains a pseudo-header field as trailers'
 #    used number (RFC 9113, 5.1.1) where h2spec waits for STREAM_CLOSED. Nothing is kept of either.
 # 4: Answers are quicker than the client, which then has not as many streams open as it thinks.
 # 5, 6: The answer is right; of gRPC it is HEADERS alone, and h2spec waits for DATA.
-# 7, 8, 9: gRPC refuses a GET by its head: the stream is over before the client makes its mistake.
+# 7 to 10: A GET is answered by its head, by gRPC refused: the stream may be over before the client
+#    makes its mistake.
 failed=0
 for port in HTTP gRPC; do
     number=$(sed -nE "s/^ *$port +.*:([0-9]+)\$/\1/p" "$place/out")
