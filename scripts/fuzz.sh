@@ -3,7 +3,7 @@
 # SECONDS_EACH seconds each, from the committed corpus and the golden models. What crashed lies in
 # fuzz/artifacts.
 # Usage: SECONDS_EACH=60 [PROFILE=dev] scripts/fuzz.sh [TARGET ...]
-# PROFILE=dev compiles in a third of the time, runs slower, and checks arithmetic for overflow.
+# PROFILE=dev compiles sooner and runs slower.
 set -euo pipefail
 seconds=${SECONDS_EACH:-60}
 cd "$(dirname "$0")/.."

@@ -336,8 +336,7 @@ fn watched(runtime: &Runtime, names: &[String]) {
                 bytes: 12_000,
             },
         ),
-        // The thread that counts takes one request at a time, or on a busy machine several, and then
-        // takes a quarter less.
+        // 21 or 28 by the machine's load: the thread that counts may take one request at a time, or several.
         (
             64,
             Budget {
